@@ -1,0 +1,281 @@
+// Package config is the gate's configuration file: one documented struct, read strictly. A file that
+// cannot be understood in full is refused, with file:line:column, what was wrong and what to do.
+package config
+
+import (
+	"time"
+)
+
+// Config is everything that `sallyport serve --config F` reads. `sallyport dev` makes one of its own and
+// merges targets, users, policies and masking of a --config into it. Once validated it never changes.
+type Config struct {
+	// Gate names this gate.
+	Gate Gate `yaml:"gate"`
+	// SSH is the front door.
+	SSH SSH `yaml:"ssh"`
+	// HTTP serves the console and the certificate endpoint.
+	HTTP HTTP `yaml:"http"`
+	// CA is the certificate authority.
+	CA CA `yaml:"ca"`
+	// Issuers are the OpenID Connect providers whose tokens are taken. At least one.
+	Issuers []Issuer `yaml:"issuers"`
+	// Users adds what the provider does not know of an identity: groups, kind, on whose behalf.
+	Users []User `yaml:"users"`
+	// Targets are what is behind the gate.
+	Targets []Target `yaml:"targets"`
+	// Policies are Cedar files, or directories of *.cedar files; relative to this file. Empty: the
+	// default set that is in the binary.
+	Policies []string `yaml:"policies"`
+	// Masking says what is masked in every output, beside the detectors' own rules.
+	Masking Masking `yaml:"masking"`
+	// Ledger is where sessions, operations and holds are kept.
+	Ledger Ledger `yaml:"ledger"`
+	// Recordings is where the evidence goes.
+	Recordings Recordings `yaml:"recordings"`
+	// Console is the web console's sign-in.
+	Console Console `yaml:"console"`
+}
+
+// Gate names this gate. Name is what host certificates carry and known_hosts lines match; letters,
+// digits, dots and hyphens.
+type Gate struct {
+	Name string `yaml:"name"`
+	// Aliases are further host names under which clients reach this gate.
+	Aliases []string `yaml:"aliases"`
+}
+
+// SSH is the front door: where it listens and what a peer may use up.
+type SSH struct {
+	// Listen is host:port. Default 0.0.0.0:2222.
+	Listen string `yaml:"listen"`
+	// HandshakeTimeout bounds everything before authentication has succeeded. Default 20s.
+	HandshakeTimeout Duration `yaml:"handshake_timeout"`
+	// MaxStartups bounds connections that have not authenticated yet. Default 200.
+	MaxStartups int `yaml:"max_startups"`
+	// MaxStartupsPerSource bounds the same for one address (an IPv6 /64 is one). Default 20.
+	MaxStartupsPerSource int `yaml:"max_startups_per_source"`
+	// MaxConnectionsPerIdentity bounds authenticated connections of one identity. Default 100.
+	MaxConnectionsPerIdentity int `yaml:"max_connections_per_identity"`
+	// MaxSessionsPerConnection bounds open channels of one connection. Default 64.
+	MaxSessionsPerConnection int `yaml:"max_sessions_per_connection"`
+	// KeepAlive is how often a silent client is asked whether it is there; after three unanswered
+	// the connection ends. Default 30s.
+	KeepAlive Duration `yaml:"keepalive"`
+}
+
+// HTTP is the console's and the certificate endpoint's listener.
+type HTTP struct {
+	// Listen is host:port. Default 127.0.0.1:8022.
+	Listen string `yaml:"listen"`
+	// URL is how browsers and clients reach it. Default http://LISTEN.
+	URL string `yaml:"url"`
+	// TLSCert and TLSKey are PEM files. Without them Listen must be a loopback address, or a proxy
+	// in front must speak TLS and InsecurePlaintext must say so.
+	TLSCert string `yaml:"tls_cert"`
+	TLSKey  string `yaml:"tls_key"`
+	// InsecurePlaintext lets the listener speak plain HTTP on an address that is not loopback.
+	InsecurePlaintext bool `yaml:"insecure_plaintext"`
+}
+
+// CA is the embedded certificate authority.
+type CA struct {
+	// Dir holds its keys, made at first start, readable by the gate alone.
+	Dir string `yaml:"dir"`
+	// UserValidity is how long a user certificate lives. Default 15m, at most 24h.
+	UserValidity Duration `yaml:"user_validity"`
+	// HostValidity is how long the gate's host certificate lives; renewed at half. Default 720h.
+	HostValidity Duration `yaml:"host_validity"`
+}
+
+// Issuer is one OpenID Connect provider.
+type Issuer struct {
+	// URL is the issuer, exactly as its tokens say it.
+	URL string `yaml:"url"`
+	// Audiences that a token must be for, at least one of them.
+	Audiences []string `yaml:"audiences"`
+	// Kind is "human" or "agent": what the holders of its tokens are.
+	Kind string `yaml:"kind"`
+	// Algorithms allowed to sign. Default RS256, PS256, ES256, EdDSA.
+	Algorithms []string `yaml:"algorithms"`
+	// MaxAge refuses tokens issued longer ago. Default 1h.
+	MaxAge Duration `yaml:"max_age"`
+	// ClientID is what `sallyport login` uses with this issuer.
+	ClientID string `yaml:"client_id"`
+	// Scopes that `sallyport login` asks for. Default openid, profile, email, groups.
+	Scopes []string `yaml:"scopes"`
+	// RequireEmail refuses tokens without an e-mail that the issuer has verified.
+	RequireEmail bool `yaml:"require_email"`
+	// Claims names the claims that the identity is made of; dots go into objects.
+	Claims Claims `yaml:"claims"`
+}
+
+// Claims maps claims to the identity. Empty fields have defaults: preferred_username, email, groups.
+type Claims struct {
+	Name       string `yaml:"name"`
+	Email      string `yaml:"email"`
+	Groups     string `yaml:"groups"`
+	Kind       string `yaml:"kind"`
+	OnBehalfOf string `yaml:"on_behalf_of"`
+}
+
+// User adds to an identity. It is matched by issuer and subject, or by verified e-mail. `sallyport dev`
+// also makes each one a user of its own provider.
+type User struct {
+	// Name is how it is called. In dev: the user to sign in as, and the directory of its ssh_config.
+	Name string `yaml:"name"`
+	// Issuer and Subject identify it exactly; or Email does, when the issuer has verified it.
+	Issuer  string `yaml:"issuer"`
+	Subject string `yaml:"subject"`
+	Email   string `yaml:"email"`
+	// Groups are added to those of the token.
+	Groups []string `yaml:"groups"`
+	// Kind is "human" or "agent"; default what the issuer says, in dev human.
+	Kind string `yaml:"kind"`
+	// OnBehalfOf is the name of the user that an agent acts for.
+	OnBehalfOf string `yaml:"on_behalf_of"`
+}
+
+// Target is a named thing behind the gate. Exactly the section of its kind is present.
+type Target struct {
+	// Name is how it is reached: `ssh NAME@gate`. Lower-case letters, digits, hyphens and dots.
+	Name string `yaml:"name"`
+	// Kind is ssh, shell or tcp.
+	Kind string `yaml:"kind"`
+	// Labels are what policies go by, such as env: prod.
+	Labels map[string]string `yaml:"labels"`
+	// Description is shown in `ssh gate@gate targets`.
+	Description string `yaml:"description"`
+
+	SSH   *SSHTarget   `yaml:"ssh"`
+	Shell *ShellTarget `yaml:"shell"`
+	TCP   *TCPTarget   `yaml:"tcp"`
+}
+
+// SSHTarget is a host.
+type SSHTarget struct {
+	// Address is host:port.
+	Address string `yaml:"address"`
+	// Login is the user when the client names none. Empty: the client must name one.
+	Login string `yaml:"login"`
+	// Logins are all that may be asked for; empty: any that policy lets through.
+	Logins []string `yaml:"logins"`
+	// HostCA are public keys of authorities whose host certificates are taken for this name.
+	HostCA []string `yaml:"host_ca"`
+	// HostKeys are pinned public keys, in the form of a .pub file.
+	HostKeys []string `yaml:"host_keys"`
+	// Names are what the host's certificate may say. Default: the target's name and the address's host.
+	Names []string `yaml:"names"`
+	// SourceAddresses replaces the gate's own address in the credential, for hosts behind NAT.
+	SourceAddresses []string `yaml:"source_addresses"`
+	// ConnectTimeout bounds dial and handshake. Default 10s.
+	ConnectTimeout Duration `yaml:"connect_timeout"`
+}
+
+// ShellTarget is a sandboxed shell on the gate itself.
+type ShellTarget struct {
+	// Home is the directory inside the sandbox in which it starts. Default /home/USER.
+	Home string `yaml:"home"`
+	// User is the name that the shell sees. Default "user".
+	User string `yaml:"user"`
+	// RunAs is the host's uid under which it runs when the gate is root. Default 65533.
+	RunAs int `yaml:"run_as"`
+	// Binds are directories of the gate's machine shown inside.
+	Binds []Bind `yaml:"binds"`
+	// Network lets the sandbox use the gate's network. Default no.
+	Network bool `yaml:"network"`
+	// Shell is the interactive shell. Default /bin/bash, which asks before each command.
+	Shell string `yaml:"shell"`
+	// InsecureNoSandbox runs it as the gate's own user where no sandbox can be made.
+	InsecureNoSandbox bool `yaml:"insecure_no_sandbox"`
+}
+
+// Bind shows Source, relative to the configuration file, at Path.
+type Bind struct {
+	Source   string `yaml:"source"`
+	Path     string `yaml:"path"`
+	Writable bool   `yaml:"writable"`
+}
+
+// TCPTarget is an address that is forwarded raw, where a policy says so.
+type TCPTarget struct {
+	Address        string   `yaml:"address"`
+	ConnectTimeout Duration `yaml:"connect_timeout"`
+}
+
+// Masking adds to the detectors.
+type Masking struct {
+	// Detectors are the names of those in force; empty: all.
+	Detectors []string `yaml:"detectors"`
+	// Style is stars, last4 or token. Default stars.
+	Style string `yaml:"style"`
+	// TokenKeyFile holds the key of style token, at least 16 bytes.
+	TokenKeyFile string `yaml:"token_key_file"`
+	// Patterns are the operator's own, in RE2 syntax.
+	Patterns []Pattern `yaml:"patterns"`
+	// Literals are strings that are masked wherever they stand.
+	Literals []string `yaml:"literals"`
+	// Fields are names of JSON and CSV fields whose values are masked.
+	Fields []string `yaml:"fields"`
+	// Hold is how long undecided bytes may wait before they are masked. Default 100ms.
+	Hold Duration `yaml:"hold"`
+}
+
+// Pattern is one of the operator's own.
+type Pattern struct {
+	Name  string `yaml:"name"`
+	Regex string `yaml:"regex"`
+}
+
+// Ledger is the SQL store.
+type Ledger struct {
+	// URL is sqlite:PATH (relative to the configuration file) or postgres://...
+	URL string `yaml:"url"`
+}
+
+// Recordings is where casts are spooled and stored.
+type Recordings struct {
+	// Spool is a local directory that survives restarts.
+	Spool string `yaml:"spool"`
+	// OnFailure is strict (the session ends when it cannot be recorded; default) or degrade (it goes on,
+	// with an alarm).
+	OnFailure string `yaml:"on_failure"`
+	// MaxSpool is the number of bytes at which new sessions are refused. Default 8 GiB.
+	MaxSpool int64 `yaml:"max_spool"`
+	// Directory stores them on this machine; excludes S3.
+	Directory string `yaml:"directory"`
+	// S3 stores them in MinIO or any S3; excludes Directory.
+	S3 *S3 `yaml:"s3"`
+}
+
+// S3 is an object store.
+type S3 struct {
+	// Endpoint is host:port.
+	Endpoint string `yaml:"endpoint"`
+	Bucket   string `yaml:"bucket"`
+	Prefix   string `yaml:"prefix"`
+	Region   string `yaml:"region"`
+	// InsecurePlaintext speaks HTTP.
+	InsecurePlaintext bool `yaml:"insecure_plaintext"`
+	// PathStyle puts the bucket into the path, as MinIO likes it. Default true.
+	PathStyle *bool `yaml:"path_style"`
+	// AccessKeyFile and SecretKeyFile hold the credentials; default: AWS_ACCESS_KEY_ID and
+	// AWS_SECRET_ACCESS_KEY of the environment.
+	AccessKeyFile string `yaml:"access_key_file"`
+	SecretKeyFile string `yaml:"secret_key_file"`
+}
+
+// Console is the web console's client at one of the issuers.
+type Console struct {
+	// Issuer is the URL of one of Issuers. Default: the first that is human.
+	Issuer string `yaml:"issuer"`
+	// ClientID and ClientSecretFile are the console's own registration; its redirect URL is
+	// HTTP.URL + "/signin/callback". Without a secret it is a public client; PKCE is used always.
+	ClientID         string `yaml:"client_id"`
+	ClientSecretFile string `yaml:"client_secret_file"`
+}
+
+// Duration is a time.Duration written like 15m or 1h30m.
+type Duration time.Duration
+
+// D returns d as the standard library has it.
+func (d Duration) D() time.Duration { return time.Duration(d) }

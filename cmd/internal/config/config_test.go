@@ -1,0 +1,132 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const good = `
+gate: {name: gate.example.com}
+ca: {dir: ca}
+issuers:
+  - url: https://id.example.com
+    audiences: [sallyport]
+ledger: {url: "sqlite:ledger.db"}
+recordings: {spool: spool, directory: casts}
+`
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "sallyport.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestLoadFillsDefaultsAndResolvesPaths(t *testing.T) {
+	file := write(t, good)
+	c, err := Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.CA.Dir, filepath.Join(filepath.Dir(file), "ca"); got != want {
+		t.Errorf("ca.dir = %q, want %q", got, want)
+	}
+	if got := c.CA.UserValidity.D(); got != 15*time.Minute {
+		t.Errorf("user certificates live %v by default, want 15m", got)
+	}
+	if c.Console.Issuer != "https://id.example.com" || c.Issuers[0].Kind != "human" {
+		t.Errorf("the console signs in at %q (%s), want the first human issuer", c.Console.Issuer, c.Issuers[0].Kind)
+	}
+	if c.HTTP.URL != "http://127.0.0.1:8022" {
+		t.Errorf("http.url = %q", c.HTTP.URL)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	target := func(body string) string { return good + "targets:\n  - name: web1\n" + body }
+	key := "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGi9Gqe5nJEIzUDjbfGfCQC8IVjx8Z6n9rNo3wC5tYpS"
+	for _, tt := range []struct{ name, text, want string }{
+		{"unknown key", good + "gaet: {name: x}\n", `:9:1: unknown key "gaet"; did you mean "gate"?`},
+		{"unknown nested key", target("    kind: ssh\n    ssh:\n      adress: a:22\n"), `:13:7: unknown key "adress"; did you mean "address"?`},
+		{"broken YAML", good + "targets: [\n", ":9:"},
+		{"twice the same key", good + "gate: {name: x}\n", ":9:1: "},
+		{"a bare number is no duration", good + "ssh: {keepalive: 30}\n", "30s, 15m"},
+		{"negative duration", good + "ssh: {keepalive: -3s}\n", "cannot be negative"},
+		{"wrong type", good + "ssh: {max_startups: many}\n", ":9:21: "},
+		{"no kind", target("    labels: {env: prod}\n"), `"" is not a kind of target; write "ssh"`},
+		{"kind without section", target("    kind: ssh\n"), "the section is missing"},
+		{"section of another kind", target("    kind: shell\n    tcp: {address: 'a:1'}\n"), "does not go with kind: shell"},
+		{"a host that nothing identifies", target("    kind: ssh\n    ssh: {address: 'a:22'}\n"), "told from an impostor"},
+		{"a host key that is none", target("    kind: ssh\n    ssh: {address: 'a:22', host_keys: [nonsense]}\n"), "targets[0].ssh.host_keys[0]: is not a public key"},
+		{"address without port", target("    kind: ssh\n    ssh: {address: a, host_keys: ['" + key + "']}\n"), `"a" is not an address; write host:port`},
+		{"reserved name", good + "targets:\n  - {name: gate, kind: shell}\n", "means the gate itself"},
+		{"a name that is a path", good + "targets:\n  - {name: ../x, kind: shell}\n", `:10:12: targets[0].name: "../x" cannot be`},
+		{"target twice", good + "targets:\n  - {name: a, kind: shell}\n  - {name: a, kind: shell}\n", "is there twice"},
+		{"plain HTTP in the open", good + "http: {listen: '0.0.0.0:80'}\n", "would show tokens to the network"},
+		{"issuer over plain HTTP", strings.Replace(good, "https://id", "http://id", 1), "is not an issuer"},
+		{"no audience", strings.Replace(good, "    audiences: [sallyport]\n", "", 1), "tokens for anybody"},
+		{"a day and more", strings.Replace(good, "{dir: ca}", "{dir: ca, user_validity: 25h}", 1), "too short or too long"},
+		{"two stores", strings.Replace(good, "directory: casts", "directory: casts, s3: {endpoint: 'a:1', bucket: b}", 1), "exactly one store"},
+		{"a pattern that does not compile", good + "masking: {patterns: [{name: x, regex: '('}]}\n", "does not compile"},
+		{"token style without key", good + "masking: {style: token}\n", "needs a key"},
+		{"empty", "", "gate.name"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := write(t, tt.text)
+			_, err := Load(file)
+			if err == nil {
+				t.Fatal("loaded")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error does not say %q:\n%v", tt.want, err)
+			}
+			for line := range strings.Lines(err.Error()) {
+				if !strings.HasPrefix(line, file+":") {
+					t.Errorf("line does not begin with the file's name: %q", line)
+				}
+			}
+		})
+	}
+}
+
+func TestLoadNamesEveryProblem(t *testing.T) {
+	_, err := Load(write(t, good+"targets:\n  - {name: a, kind: x}\n  - {name: b, kind: y}\n"))
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(joined.Unwrap()) != 2 {
+		t.Fatalf("want two problems, got: %v", err)
+	}
+	var e *Error
+	if !errors.As(joined.Unwrap()[1], &e) || e.Line != 11 {
+		t.Errorf("second problem is at line %d, want 11", e.Line)
+	}
+}
+
+func TestMerge(t *testing.T) {
+	c, err := Load(write(t, good+"targets:\n  - {name: demo, kind: shell}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := LoadPart(write(t, "targets:\n  - {name: demo, kind: shell, description: mine}\n  - {name: more, kind: shell}\nusers:\n  - {name: zoe, groups: [users]}\nssh: {max_startups: 7}\nrecordings: {s3: {endpoint: 'h:9000', bucket: b}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Merge(part)
+	if len(c.Targets) != 2 || c.Targets[0].Description != "mine" || c.Targets[1].Name != "more" {
+		t.Errorf("targets = %+v", c.Targets)
+	}
+	if c.SSH.MaxStartups != 7 || c.SSH.MaxStartupsPerSource != 20 {
+		t.Errorf("limits = %+v, want only max_startups changed", c.SSH)
+	}
+	if c.Recordings.Directory != "" || c.Recordings.S3 == nil || c.Gate.Name != "gate.example.com" {
+		t.Errorf("recordings = %+v, gate = %+v", c.Recordings, c.Gate)
+	}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+}
