@@ -1,0 +1,143 @@
+package policies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// State is where a hold stands. Only pending and approved ever change.
+type State string
+
+// The states of a hold.
+const (
+	StatePending   State = "pending"   // waits for an answer
+	StateApproved  State = "approved"  // answered yes, not yet released
+	StateDenied    State = "denied"    // answered no
+	StateExpired   State = "expired"   // nobody answered in time
+	StateWithdrawn State = "withdrawn" // the client left, or took it back
+	StateLost      State = "lost"      // the gate that held it was restarted
+	StateConsumed  State = "consumed"  // approved, and released exactly once
+)
+
+// Hold is an operation that waits for a human. What was asked never changes after it is stored; only State, Answers,
+// Ended and Why do.
+type Hold struct {
+	ID            string         `json:"id"`
+	SessionID     string         `json:"session,omitempty"`
+	ConnectionID  string         `json:"connection,omitempty"`
+	Gate          string         `json:"gate"` // the gate whose client waits
+	Principal     Principal      `json:"principal"`
+	Target        Target         `json:"target"`
+	Action        string         `json:"action"`
+	Text          string         `json:"text"` // the exact bytes that will run; show them with [Render]
+	Facts         map[string]any `json:"facts,omitempty"`
+	Policy        Ref            `json:"policy"`
+	Terms         Terms          `json:"terms"`
+	Asked         time.Time      `json:"asked"`
+	Expires       time.Time      `json:"expires"`
+	Justification string         `json:"justification,omitempty"` // the requester's own words: never proof of anything
+	State         State          `json:"state"`
+	Answers       []Answer       `json:"answers,omitempty"`
+	Ended         time.Time      `json:"ended,omitzero"` // when State last left pending
+	Why           string         `json:"why,omitempty"`
+}
+
+// Answer is what one human said to a hold.
+type Answer struct {
+	Approver Principal `json:"approver"`
+	Approve  bool      `json:"approve"`
+	Reason   string    `json:"reason,omitempty"`
+	At       time.Time `json:"at"`  // set by the desk
+	Via      string    `json:"via"` // console, ssh, webhook
+}
+
+// ApprovedAt returns when the last approval that was needed came in; zero if h was never approved.
+func (h Hold) ApprovedAt() time.Time {
+	if h.State != StateApproved && h.State != StateConsumed {
+		return time.Time{}
+	}
+	var at time.Time
+	for _, a := range h.Answers {
+		if a.Approve && a.At.After(at) {
+			at = a.At
+		}
+	}
+	return at
+}
+
+// GrantEnds returns when the approval of h stops covering anything: identical operations that come later, and what it
+// already let in. Zero: h was never approved, or its approval is for this one operation, however long that takes.
+func (h Hold) GrantEnds() time.Time {
+	at := h.ApprovedAt()
+	if at.IsZero() || h.Terms.Grant <= 0 {
+		return time.Time{}
+	}
+	return at.Add(h.Terms.Grant)
+}
+
+// Errors of a [Store] and of the [Desk].
+var (
+	ErrNoHold       = errors.New("no such hold")
+	ErrHoldExists   = errors.New("a hold of this id exists")
+	ErrNotPending   = errors.New("the hold is no longer in the state it was in")
+	ErrOwnRequest   = errors.New("nobody approves a request of their own, or of an agent of theirs")
+	ErrNotApprover  = errors.New("not one of those who may answer this")
+	ErrAnswered     = errors.New("you have answered this already")
+	ErrReason       = errors.New("this approval needs a reason")
+	ErrNoGrant      = errors.New("no approval covers this operation")
+	ErrTooManyHolds = errors.New("too many requests wait already")
+)
+
+// HoldFilter chooses holds. The zero value chooses all.
+type HoldFilter struct {
+	States []State   // empty: any
+	Limit  int       // 0: no limit
+	Since  time.Time // asked at or after; zero: any time
+}
+
+// Store keeps holds. Each method is atomic and durable when it returns nil, also against other gates on the same store.
+// An error leaves it open whether the change was made. Text and facts come back exactly, times to the microsecond.
+type Store interface {
+	// PutHold stores a new pending hold; ErrHoldExists if its id is taken.
+	PutHold(ctx context.Context, h Hold) error
+	// AnswerHold appends a and moves the hold to next, only while it is pending, and returns it as it is then.
+	// ErrNotPending if it is not, ErrNoHold if there is none. Next is pending while more answers are needed.
+	AnswerHold(ctx context.Context, id string, a Answer, next State) (Hold, error)
+	// EndHold moves a hold that is in state from to state to; ErrNotPending if it is in another, ErrNoHold if there
+	// is none. Why may be "", which leaves the former one.
+	EndHold(ctx context.Context, id string, from, to State, why string) error
+	// Hold returns one hold, or ErrNoHold.
+	Hold(ctx context.Context, id string) (Hold, error)
+	// Holds returns the holds that f chooses, newest first.
+	Holds(ctx context.Context, f HoldFilter) ([]Hold, error)
+	// FindGrant returns the newest hold of the identical operation that was approved (approved or consumed) and whose
+	// GrantEnds is after now, or ErrNoGrant.
+	FindGrant(ctx context.Context, principalKey, target, action, text string, now time.Time) (Hold, error)
+	// HoldChanges returns the ids of holds as they change, whoever changed them, until ctx ends; then it is closed.
+	// A change made after the call returned is reported at least once, unless the receiver is too slow or the store's
+	// connection broke: receivers look again now and then.
+	HoldChanges(ctx context.Context) (<-chan string, error)
+}
+
+// A RefusedError says that a held operation must not run.
+type RefusedError struct {
+	Hold  Hold   // as last seen
+	State State  // denied, expired, withdrawn, lost, or consumed by somebody else
+	Why   string // one line for the one who waited
+	Err   error  // cause, for the operator's log, if any
+}
+
+func (e *RefusedError) Error() string {
+	s := fmt.Sprintf("hold %s %s", e.Hold.ID, e.State)
+	if e.Why != "" {
+		s += ": " + e.Why
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *RefusedError) Unwrap() error { return e.Err }
