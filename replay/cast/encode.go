@@ -1,0 +1,153 @@
+package cast
+
+import (
+	"encoding/base64"
+	"unicode/utf8"
+)
+
+const hexDigits = "0123456789abcdef"
+
+// plain tells the ASCII bytes that stand for themselves in a JSON string. DEL does not: a recording looked
+// at with cat must do nothing to the terminal.
+var plain = func() (t [utf8.RuneSelf]bool) {
+	for c := 0x20; c < 0x7f; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
+// appendText appends p as the inside of a JSON string. Each byte that is not part of valid UTF-8 becomes
+// one U+FFFD. Control characters (C0, DEL, C1), line separators and bidirectional controls are escaped.
+func appendText(dst, p []byte) []byte {
+	start := 0
+	for i := 0; i < len(p); {
+		c := p[i]
+		if c < utf8.RuneSelf {
+			if plain[c] {
+				i++
+				continue
+			}
+			dst = append(dst, p[start:i]...)
+			dst = appendControl(dst, c)
+			i++
+			start = i
+			continue
+		}
+		r, size := utf8.DecodeRune(p[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			dst = append(dst, p[start:i]...)
+			dst = append(dst, "\uFFFD"...)
+		case needsEscape(r):
+			dst = append(dst, p[start:i]...)
+			dst = append(dst, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+		default:
+			i += size
+			continue
+		}
+		i += size
+		start = i
+	}
+	return append(dst, p[start:]...)
+}
+
+func appendControl(dst []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	}
+	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+}
+
+// needsEscape tells the printable-looking runes beyond ASCII that act on a terminal, on a line reader or
+// on the order in which text is shown.
+func needsEscape(r rune) bool {
+	switch {
+	case r >= 0x80 && r < 0xa0:
+		return true
+	case r >= 0x2028 && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+		return true
+	}
+	return false
+}
+
+// damage returns what restores p from its text: one byte for each U+FFFD the text will hold, in order. It is
+// the byte that was replaced, or 0 for a U+FFFD that was there. It returns nil for valid UTF-8.
+func damage(dst, p []byte) []byte {
+	if utf8.Valid(p) {
+		return nil
+	}
+	for i := 0; i < len(p); {
+		if p[i] < utf8.RuneSelf {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(p[i:])
+		if r == utf8.RuneError {
+			if size == 1 {
+				dst = append(dst, p[i])
+			} else {
+				dst = append(dst, 0)
+			}
+		}
+		i += size
+	}
+	return dst
+}
+
+// whole returns how many bytes of p do not belong to a rune that later bytes could complete.
+func whole(p []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
+		c := p[len(p)-n]
+		if utf8.RuneStart(c) {
+			if c >= 0xc0 && !utf8.FullRune(p[len(p)-n:]) {
+				return len(p) - n
+			}
+			break
+		}
+	}
+	return len(p)
+}
+
+// appendMicros appends a count of microseconds as seconds, exactly.
+func appendMicros(dst []byte, us int64) []byte {
+	dst = appendInt(dst, us/1e6)
+	frac := us % 1e6
+	if frac == 0 {
+		return dst
+	}
+	var d [7]byte
+	d[0] = '.'
+	for i := 6; i > 0; i-- {
+		d[i] = byte('0' + frac%10)
+		frac /= 10
+	}
+	n := len(d)
+	for d[n-1] == '0' {
+		n--
+	}
+	return append(dst, d[:n]...)
+}
+
+func appendInt(dst []byte, v int64) []byte {
+	var d [20]byte
+	i := len(d)
+	for {
+		i--
+		d[i] = byte('0' + v%10)
+		v /= 10
+		if v == 0 {
+			return append(dst, d[i:]...)
+		}
+	}
+}
+
+func appendBase64(dst, p []byte) []byte {
+	return base64.RawStdEncoding.AppendEncode(dst, p)
+}
