@@ -1,0 +1,94 @@
+package ledger_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sallyport-ssh/sallyport/replay/ledger"
+)
+
+func benchBoth(b *testing.B, f func(b *testing.B, l *ledger.Ledger)) {
+	b.Run("sqlite", func(b *testing.B) { f(b, open(b, newSQLite(b))) })
+	b.Run("postgres", func(b *testing.B) { f(b, open(b, newPostgres(b))) })
+}
+
+func BenchmarkSession(b *testing.B) {
+	benchBoth(b, func(b *testing.B, l *ledger.Ledger) {
+		n := 0
+		for b.Loop() {
+			n++
+			s := session(n)
+			if err := l.StartSession(b.Context(), s); err != nil {
+				b.Fatal(err)
+			}
+			if err := l.EndSession(b.Context(), s.ID, end(n)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkAddOperation(b *testing.B) {
+	for _, parallel := range []int{1, 8} {
+		b.Run(fmt.Sprintf("clients=%d", parallel), func(b *testing.B) {
+			benchBoth(b, func(b *testing.B, l *ledger.Ledger) { benchAddOperation(b, l, parallel) })
+		})
+	}
+}
+
+func benchAddOperation(b *testing.B, l *ledger.Ledger, parallel int) {
+	var sessions, operations atomic.Int64
+	b.SetParallelism(max(1, parallel/2))
+	b.RunParallel(func(pb *testing.PB) {
+		s := session(int(sessions.Add(1)))
+		if err := l.StartSession(b.Context(), s); err != nil {
+			b.Fatal(err)
+		}
+		for i := int64(1); pb.Next(); i++ {
+			o := operation(s.ID, i)
+			o.ID = fmt.Sprintf("op%016d", operations.Add(1))
+			if err := l.AddOperation(b.Context(), o); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(operations.Load()), "us/row")
+}
+
+// The first session of everything that tests store.
+var began = time.Date(2026, 11, 3, 9, 0, 0, 123456000, time.UTC)
+
+func session(n int) ledger.Session {
+	return ledger.Session{
+		ID: fmt.Sprintf("s%019d", n), ConnectionID: fmt.Sprintf("c%09d", n/2), Gate: "gate1",
+		Identity: ledger.Identity{
+			Issuer: "https://id.example", Subject: fmt.Sprintf("u%d", n%3), Name: fmt.Sprintf("User %d", n%3),
+			Email: fmt.Sprintf("u%d@example.com", n%3), Kind: "human", Groups: []string{"dev", "dba"},
+		},
+		Target: fmt.Sprintf("web%d", n%4), TargetKind: "ssh", Login: "deploy", Kind: "exec", Command: "uptime",
+		ClientAddr: "192.0.2.7:51034", Guard: "hook", Term: "xterm-256color", Cols: 80, Rows: 24,
+		Started: began.Add(time.Duration(n) * time.Second),
+	}
+}
+
+func end(n int) ledger.End {
+	status := n % 3
+	seal := make([]byte, 32)
+	seal[0], seal[1], seal[2] = byte(n), byte(n>>8), byte(n>>16)
+	return ledger.End{
+		Ended: began.Add(time.Duration(n)*time.Second + time.Minute), State: ledger.Complete, ExitStatus: &status,
+		Reason: "exit", BytesOut: 12345, Masked: 3, SealHash: seal,
+	}
+}
+
+func operation(sessionID string, sequence int64) ledger.Operation {
+	return ledger.Operation{
+		ID: fmt.Sprintf("o%s%09d", sessionID, sequence), SessionID: sessionID, Sequence: sequence,
+		Offset: time.Duration(sequence) * 150 * time.Millisecond, Time: began.Add(time.Duration(sequence) * 150 * time.Millisecond),
+		Action: "command:run", Text: "grep -n 'ERROR' /var/log/app.log | tail -20",
+		Facts:    map[string]any{"opaque": false, "words": int64(6), "program": "grep", "classes": []string{"read"}},
+		Decision: "allow", Policy: "allow-read",
+	}
+}

@@ -1,0 +1,207 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// An Operation is the smallest thing that was decided on.
+type Operation struct {
+	ID        string
+	SessionID string
+	Sequence  int64         // 1, 2, 3, ... in the session
+	Offset    time.Duration // into the session; kept to the millisecond
+	Time      time.Time
+	Action    string         // "command:run"
+	Text      string         // as shown: rendered by the caller
+	Facts     map[string]any // bool, int64, string, []string
+	Decision  string         // allow, deny, hold
+	Policy    string         // the policy that decided
+	HoldID    string         // "": not held
+	Outcome   string         // what became of it; "": not known yet
+
+	// Filled by SearchOperations, of the session.
+	Identity string // key
+	Target   string
+}
+
+// AddOperation stores an operation and counts it in its session. ErrNotFound if there is no such
+// session, ErrExists if the identifier or the sequence number is taken.
+func (l *Ledger) AddOperation(ctx context.Context, o Operation) error {
+	return wrap("add operation", l.addOperation(ctx, o))
+}
+
+const (
+	operationColumns = `id, session_id, sequence, offset_ms, at, action, text, facts, decision, policy, hold_id, outcome`
+
+	countOperation = `UPDATE sessions SET operations = operations + 1, denied = denied + $2, held = held + $3 WHERE id = $1`
+
+	insertOperation = `INSERT INTO operations (` + operationColumns + `, identity_key, behalf_key, target)
+	SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, identity_key, behalf_key, target FROM sessions WHERE id = $2`
+
+	// One round trip; the row lock on the session is held for this statement only.
+	insertOperationPostgres = `WITH s AS (UPDATE sessions SET operations = operations + 1, denied = denied + $13, held = held + $14
+	WHERE id = $2 RETURNING identity_key, behalf_key, target)
+	INSERT INTO operations (` + operationColumns + `, identity_key, behalf_key, target)
+	SELECT $1::text, $2, $3::bigint, $4::bigint, $5::bigint, $6::text, $7::text, $8::text, $9::text, $10::text, $11::text,
+	$12::text, identity_key, behalf_key, target FROM s`
+)
+
+func (l *Ledger) addOperation(ctx context.Context, o Operation) error {
+	var c check
+	if o.Time.IsZero() && c.err == nil {
+		c.err = fmt.Errorf("no time: %w", ErrInvalid)
+	}
+	args := []any{
+		c.need("operation id", o.ID), c.need("session id", o.SessionID), o.Sequence, o.Offset.Milliseconds(), micros(o.Time),
+		c.need("action", o.Action), c.text("text", o.Text, MaxText), c.object("facts", o.Facts),
+		oneOf(&c, "decision", o.Decision, "allow", "deny", "hold"), c.text("policy", o.Policy, MaxNote),
+		c.key("hold id", o.HoldID), c.text("outcome", o.Outcome, MaxNote),
+	}
+	if c.err != nil {
+		return c.err
+	}
+	denied, held := one(o.Decision == "deny"), one(o.Decision == "hold")
+	if l.kind == inPostgres {
+		return found(l.exec(ctx, insertOperationPostgres, append(args, denied, held)...))
+	}
+	return l.atomically(ctx, func(t tx) error {
+		if err := found(t.exec(ctx, insertOperation, args...)); err != nil {
+			return err
+		}
+		return found(t.exec(ctx, countOperation, o.SessionID, denied, held))
+	})
+}
+
+func one(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// found turns a statement that changed nothing into ErrNotFound.
+func found(n int64, err error) error {
+	if err == nil && n == 0 {
+		return ErrNotFound
+	}
+	return err
+}
+
+// SetOutcome stores what became of an operation: that it ran, who refused it, why it never ran.
+func (l *Ledger) SetOutcome(ctx context.Context, id, outcome string) error {
+	var c check
+	outcome = c.text("outcome", outcome, MaxNote)
+	if c.err != nil {
+		return wrap("set outcome", c.err)
+	}
+	return wrap("set outcome", found(l.exec(ctx, "UPDATE operations SET outcome = $2 WHERE id = $1", id, outcome)))
+}
+
+// Operations returns the operations of a session in full, in order, from the one after sequence number
+// after. A page ends at limit rows (0: DefaultLimit, at most MaxLimit) or MaxBatch bytes; next is what
+// to pass as after for the page that follows, 0 when there is none.
+func (l *Ledger) Operations(ctx context.Context, sessionID string, after int64, rowLimit int) (page []Operation, next int64, err error) {
+	n := limit(rowLimit)
+	q := "SELECT " + operationColumns + ", identity_key, target, n FROM operations" +
+		" WHERE session_id = $1 AND sequence > $2 ORDER BY sequence LIMIT " + strconv.Itoa(n+1)
+	rows, err := l.query(ctx, q, sessionID, after)
+	if err != nil {
+		return nil, 0, wrap("operations", err)
+	}
+	defer rows.Close()
+	size := 0
+	for rows.Next() {
+		o, _, err := scanOperation(rows)
+		if err != nil {
+			return nil, 0, wrap("operations", err)
+		}
+		size += len(o.Text)
+		if len(page) == n || len(page) > 0 && size > MaxBatch {
+			return page, page[len(page)-1].Sequence, nil
+		}
+		page = append(page, o)
+	}
+	return page, 0, wrap("operations", named(rows.Err()))
+}
+
+// OperationFilter chooses operations. The zero value chooses all.
+type OperationFilter struct {
+	Text         string    // in the text
+	SessionID    string    // exact
+	Identity     string    // key of the identity, or of whom it acts for
+	Target       string    // name
+	Action       string    // exact
+	Decision     string    // exact
+	Since, Until time.Time // in [Since, Until)
+	Limit        int       // rows; 0: DefaultLimit, at most MaxLimit
+	Cursor       string    // from the page before
+}
+
+// SearchOperations returns the operations that f chooses, newest first, with texts shortened to
+// SearchText, and the cursor of the next page, "" when there is none.
+func (l *Ledger) SearchOperations(ctx context.Context, f OperationFilter) ([]Operation, string, error) {
+	w := &where{kind: l.kind}
+	if err := w.contains(f.Text, "text"); err != nil {
+		return nil, "", wrap("search operations", err)
+	}
+	w.equal("session_id", f.SessionID)
+	if f.Identity != "" {
+		w.and("(identity_key = ? OR behalf_key = ?)", f.Identity, f.Identity)
+	}
+	w.equal("target", f.Target)
+	w.equal("action", f.Action)
+	w.equal("decision", f.Decision)
+	w.between("at", f.Since, f.Until)
+	if err := w.beforeTime(f.Cursor, "at"); err != nil {
+		return nil, "", wrap("search operations", err)
+	}
+	page, next, err := l.searchOperations(ctx, w, limit(f.Limit))
+	return page, next, wrap("search operations", err)
+}
+
+func (l *Ledger) searchOperations(ctx context.Context, w *where, n int) ([]Operation, string, error) {
+	q := "SELECT id, session_id, sequence, offset_ms, at, action, substr(text, 1, " + strconv.Itoa(SearchText+1) +
+		"), facts, decision, policy, hold_id, outcome, identity_key, target, n FROM operations" + w.String() +
+		" ORDER BY at DESC, n DESC LIMIT " + strconv.Itoa(n+1)
+	rows, err := l.query(ctx, q, w.args...)
+	if err != nil {
+		return nil, "", err
+	}
+	defer rows.Close()
+	var page []Operation
+	var last cursor
+	for rows.Next() {
+		o, number, err := scanOperation(rows)
+		if err != nil {
+			return nil, "", err
+		}
+		if len(page) == n {
+			return page, last.String(), nil
+		}
+		o.Text = shorten(o.Text, SearchText)
+		page = append(page, o)
+		last = cursor{micros(o.Time), strconv.FormatInt(number, 10)}
+	}
+	return page, "", named(rows.Err())
+}
+
+func scanOperation(rows *sql.Rows) (o Operation, number int64, err error) {
+	var offset, at int64
+	var facts string
+	err = rows.Scan(&o.ID, &o.SessionID, &o.Sequence, &offset, &at, &o.Action, &o.Text, &facts, &o.Decision, &o.Policy,
+		&o.HoldID, &o.Outcome, &o.Identity, &o.Target, &number)
+	if err != nil {
+		return Operation{}, 0, err
+	}
+	if o.Facts, err = parseObject(facts); err != nil {
+		return Operation{}, 0, fmt.Errorf("facts of operation %s: %w", o.ID, err)
+	}
+	o.Offset = time.Duration(min(offset, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+	o.Time = fromMicros(at)
+	return o, number, nil
+}
