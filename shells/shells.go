@@ -34,6 +34,7 @@ type Request struct {
 	Command string   // Exec: exactly the admitted bytes. Subsystem: its name
 	Env     []string // NAME=value, already filtered
 	Login   string   // user on the target; "" is the target's default
+	KeyID   string   // names identity and session in the target's own log of the credential
 	Ask     Asker    // asked before each command of an interactive shell that has a hook; nil: no hook
 }
 
