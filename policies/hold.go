@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -40,7 +42,7 @@ type Hold struct {
 	Justification string         `json:"justification,omitempty"` // the requester's own words: never proof of anything
 	State         State          `json:"state"`
 	Answers       []Answer       `json:"answers,omitempty"`
-	Ended         time.Time      `json:"ended,omitzero"` // when State last left pending
+	Ended         time.Time      `json:"ended,omitzero"` // when it came to the state it is in; zero while pending
 	Why           string         `json:"why,omitempty"`
 }
 
@@ -103,10 +105,11 @@ type Store interface {
 	// PutHold stores a new pending hold; ErrHoldExists if its id is taken.
 	PutHold(ctx context.Context, h Hold) error
 	// AnswerHold appends a and moves the hold to next, only while it is pending, and returns it as it is then.
-	// ErrNotPending if it is not, ErrNoHold if there is none. Next is pending while more answers are needed.
+	// ErrNotPending if it is not, ErrNoHold if there is none. Next is pending while more answers are needed; otherwise
+	// Ended becomes a.At.
 	AnswerHold(ctx context.Context, id string, a Answer, next State) (Hold, error)
 	// EndHold moves a hold that is in state from to state to; ErrNotPending if it is in another, ErrNoHold if there
-	// is none. Why may be "", which leaves the former one.
+	// is none. Why may be "", which leaves the former one. Ended becomes the present.
 	EndHold(ctx context.Context, id string, from, to State, why string) error
 	// Hold returns one hold, or ErrNoHold.
 	Hold(ctx context.Context, id string) (Hold, error)
@@ -129,6 +132,7 @@ type RefusedError struct {
 	Err   error  // cause, for the operator's log, if any
 }
 
+// Error names the hold, its state and the cause.
 func (e *RefusedError) Error() string {
 	s := fmt.Sprintf("hold %s %s", e.Hold.ID, e.State)
 	if e.Why != "" {
@@ -140,4 +144,39 @@ func (e *RefusedError) Error() string {
 	return s
 }
 
+// Unwrap returns the cause.
 func (e *RefusedError) Unwrap() error { return e.Err }
+
+// clone returns a copy that shares nothing that can change.
+func (h Hold) clone() Hold {
+	h.Principal = *h.Principal.clone()
+	h.Target.Labels = maps.Clone(h.Target.Labels)
+	h.Facts = cloneFacts(h.Facts)
+	h.Terms.Approvers = slices.Clone(h.Terms.Approvers)
+	h.Terms.Needs = slices.Clone(h.Terms.Needs)
+	for i := range h.Terms.Needs {
+		h.Terms.Needs[i].Groups = slices.Clone(h.Terms.Needs[i].Groups)
+	}
+	h.Answers = slices.Clone(h.Answers)
+	for i := range h.Answers {
+		h.Answers[i].Approver = *h.Answers[i].Approver.clone()
+	}
+	return h
+}
+
+func cloneFacts(facts map[string]any) map[string]any {
+	if facts == nil {
+		return nil
+	}
+	out := make(map[string]any, len(facts))
+	for k, v := range facts {
+		switch list := v.(type) {
+		case []string:
+			v = slices.Clone(list)
+		case []any:
+			v = slices.Clone(list)
+		}
+		out[k] = v
+	}
+	return out
+}
