@@ -4,10 +4,12 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -35,6 +37,7 @@ type link struct {
 	Time     string    `json:"time"` // RFC 3339, UTC
 	Sum      string    `json:"sum"`  // SHA-256 of the bytes since the last chain line
 	Prev     string    `json:"prev"` // SHA-256 of the last chain line; zeros for the first
+	Masked   uint64    `json:"masked,omitempty"` // values masked so far
 	Recovery bool      `json:"recovery,omitempty"`
 	Chain    [][]byte  `json:"chain,omitempty"` // DER, leaf first; where a key is used first
 	Seal     *sealBody `json:"seal,omitempty"`
@@ -71,7 +74,7 @@ func (c *chain) sign(l link, key ed25519.PrivateKey, sum [sha256.Size]byte) ([]b
 	}
 	line := make([]byte, 0, 4+len(body)+sigTail)
 	line = append(line, "#sp "...)
-	line = append(line, body[:len(body)-1]...)
+	line = appendSafeJSON(line, body[:len(body)-1])
 	sig := ed25519.Sign(key, signed(line))
 	line = append(line, sigMiddle...)
 	line = appendBase64(line, sig)
@@ -151,14 +154,17 @@ func LeafFor(chain [][]byte, roots *x509.CertPool, session string, at time.Time)
 	return key, nil
 }
 
-// names checks that the certificate is for recording this session: its common name is the session's id, and
-// it can sign no certificate.
+// recorderUsage is id-kp-documentSigning (RFC 9336), the one thing a recorder's certificate is good for.
+var recorderUsage = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 36}
+
+// names checks that the certificate is for recording this session: it is for signing documents, can sign no
+// certificate, and its one URI is sallyport:session:<id>.
 func names(leaf *x509.Certificate, session string) error {
-	if leaf.IsCA {
-		return fmt.Errorf("recorder certificate is a CA's")
+	if leaf.IsCA || !slices.ContainsFunc(leaf.UnknownExtKeyUsage, recorderUsage.Equal) {
+		return fmt.Errorf("recorder certificate is not for recordings")
 	}
-	if leaf.Subject.CommonName != session {
-		return fmt.Errorf("recorder certificate is for session %q, the recording says %q", leaf.Subject.CommonName, session)
+	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != "sallyport:session:"+session {
+		return fmt.Errorf("recorder certificate is not for session %q", session)
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ func appendHeader(dst []byte, h Header) ([]byte, error) {
 	if len(b) > MaxNote {
 		return nil, fmt.Errorf("header: %w", ErrTooLarge)
 	}
-	return append(append(dst, b...), '\n'), nil
+	return append(appendSafeJSON(dst, b), '\n'), nil
 }
 
 // clean drops what has no business in a title or a terminal's name. The exact command stands in meta.
@@ -303,6 +303,12 @@ func (w *Writer) Marker(label string) error {
 
 // Exit records the session's exit status.
 func (w *Writer) Exit(status int) error {
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.flushTails(); err != nil {
+		return err
+	}
 	return w.event('x', fmt.Appendf(nil, "%d", status))
 }
 
@@ -405,6 +411,7 @@ func (w *Writer) Checkpoint() error {
 
 // link makes the next chain line, to stand at offset off.
 func (w *Writer) link(l link, off int64) ([]byte, error) {
+	l.Masked = w.counts.Masked
 	l.Off, l.T, l.Time = off, w.elapsed(), w.now().UTC().Format(time.RFC3339Nano)
 	line, err := w.chain.sign(l, w.key, [sha256.Size]byte(w.sum.Sum(nil)))
 	if err != nil {
