@@ -1,0 +1,165 @@
+package mask
+
+// A verdict is what a detector says of one anchor. It must be monotone, which is what makes a stream
+// independent of its chunking: bytes that arrive later turn more into yes or no, and never change a yes
+// or a no. A detector that has to look at a byte it does not have says more, unless the window is final.
+type verdict uint8
+
+const (
+	no verdict = iota
+	yes
+	more
+)
+
+// A match is a verdict and where it holds, as indices into the window.
+type match struct {
+	verdict verdict
+	// from is the first byte of the value, to the first after it (yes).
+	from, to int
+	// show is the end of the public prefix: bytes before it are shown whatever the verdict will be. Style
+	// Token has no public prefix.
+	show int
+	// warm is where the bytes begin that Expire masks while the verdict is more; those between show and warm
+	// wait, and are then shown. Never less than show.
+	warm int
+	// runs says that the value goes on after to, for the detector's run to follow.
+	runs bool
+	// digitsOnly says that the value is a bare JSON number, which stays one.
+	number bool
+}
+
+// more makes the match of an undecided candidate.
+func undecided(from, show, warm int) match {
+	return match{verdict: more, from: from, show: show, warm: max(show, warm)}
+}
+
+// found makes the match of a value whose bytes from show on are masked.
+func found(from, show, to int) match {
+	return match{verdict: yes, from: from, show: min(show, to), to: to}
+}
+
+// A window is what detectors look at: plain bytes, of which some before the anchor are context.
+type window struct {
+	b []byte
+	// floor is the end of the last match. Values start at or after it.
+	floor int
+	// final says that nothing follows b.
+	final bool
+}
+
+// lookback is how far before its anchor a detector may look. The stream always has this much context,
+// however it was cut.
+const lookback = 160
+
+// A detector knows one kind of value.
+type detector struct {
+	name    string
+	version int
+	id      int // index in the engine, set when it is installed
+	// anchors calls add for every pair of adjacent bytes at which find is asked. The pair is inside the
+	// value or just before it, and every byte of the value before the pair belongs to the public prefix or
+	// to the last word, which streams hold anyway.
+	anchors func(add func(a, b byte))
+	// find looks at the anchor w.b[i], w.b[i+1].
+	find func(w *window, i int) match
+	// run follows a value that was found with runs: it returns the end of what certainly belongs to it from i
+	// on, and whether the value ends there. n is the number of bytes it has followed so far.
+	run func(w *window, i, n int) (to int, done bool)
+	// keep are separators inside the value that stay.
+	keep *[256]bool
+	// last4 says that style Last4 shows the end of the value.
+	last4 bool
+	// norm appends what equal values have in common; nil: the value itself.
+	norm func(dst, value []byte) []byte
+}
+
+// Byte classes.
+const (
+	clDigit  = 1 << iota
+	clUpper  // A-Z
+	clLower  // a-z
+	clHex    // 0-9a-fA-F
+	clB64URL // A-Za-z0-9_-
+	clB64    // A-Za-z0-9+/=
+	clLocal  // of the local part of an e-mail address
+	clSpace  // blank, tab, CR, LF
+)
+
+const (
+	clAlpha = clUpper | clLower
+	clAlnum = clAlpha | clDigit
+)
+
+var class = func() (t [256]uint8) {
+	set := func(bits uint8, s string) {
+		for i := range len(s) {
+			t[s[i]] |= bits
+		}
+	}
+	set(clDigit, "0123456789")
+	set(clUpper, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	set(clLower, "abcdefghijklmnopqrstuvwxyz")
+	set(clHex, "0123456789abcdefABCDEF")
+	for c := range 256 {
+		if t[c]&clAlnum != 0 {
+			t[c] |= clB64URL | clB64 | clLocal
+		}
+	}
+	set(clB64URL, "-_")
+	set(clB64, "+/=")
+	set(clLocal, "._%+-")
+	set(clSpace, " \t\r\n")
+	return t
+}()
+
+func is(c byte, bits uint8) bool { return class[c]&bits != 0 }
+
+// isWord says whether c continues an identifier.
+func isWord(c byte) bool { return class[c]&clAlnum != 0 || c == '_' }
+
+// bytesOf makes a set.
+func bytesOf(s string) *[256]bool {
+	var t [256]bool
+	for i := range len(s) {
+		t[s[i]] = true
+	}
+	return &t
+}
+
+// span returns the end of the run of bytes of the class bits that starts at i, at most limit bytes long.
+func span(b []byte, i int, bits uint8, limit int) int {
+	end := min(len(b), i+limit)
+	for i < end && class[b[i]]&bits != 0 {
+		i++
+	}
+	return i
+}
+
+// builtin makes the detectors this package comes with, in the order in which they are asked.
+func builtin() []*detector {
+	ds := []*detector{pemDetector(), jwtDetector()}
+	ds = append(ds, vendorDetectors()...)
+	return append(ds, emailDetector(), ibanDetector(), cardDetector(), ssnDetector())
+}
+
+// numberAnchors are where a number starts: a digit after anything that does not continue an identifier.
+func numberAnchors(add func(a, b byte)) {
+	for a := range 256 {
+		if isWord(byte(a)) {
+			continue
+		}
+		for d := byte('0'); d <= '9'; d++ {
+			add(byte(a), d)
+		}
+	}
+}
+
+// digitsOf appends the digits of v: equal numbers are equal however they are written.
+func digitsOf(dst, v []byte) []byte {
+	for _, c := range v {
+		if is(c, clDigit) {
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}

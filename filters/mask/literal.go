@@ -1,0 +1,70 @@
+package mask
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// minLiteral is the shortest literal that is taken: a shorter one would be found everywhere.
+const minLiteral = 4
+
+// literals are the operator's own values, by their first four bytes, the longest first.
+type literals map[[minLiteral]byte][]string
+
+func newLiterals(values []string) (*detector, error) {
+	set := literals{}
+	for i, v := range values {
+		if len(v) < minLiteral || strings.ContainsAny(v, "\r\n\x1b") {
+			return nil, fmt.Errorf("%w: literals[%d]: a literal has at least %d bytes and is one line", ErrConfig, i, minLiteral)
+		}
+		k := [minLiteral]byte([]byte(v))
+		set[k] = append(set[k], v)
+	}
+	for _, vs := range set {
+		slices.SortFunc(vs, func(a, b string) int { return len(b) - len(a) })
+	}
+	return &detector{
+		name: "literal", version: 1,
+		anchors: func(add func(a, b byte)) {
+			for k := range set {
+				add(k[0], k[1])
+			}
+		},
+		find: set.find,
+		keep: bytesOf(" \t"),
+	}, nil
+}
+
+// find looks for the longest literal at b[i]. Its first byte is public.
+func (l literals) find(w *window, i int) match {
+	if i < w.floor {
+		return match{}
+	}
+	b := w.b[i:]
+	if len(b) < minLiteral {
+		if !w.final && l.starts(string(b)) {
+			return undecided(i, i+1, i+1)
+		}
+		return match{}
+	}
+	for _, v := range l[[minLiteral]byte(b)] {
+		switch {
+		case len(b) >= len(v) && string(b[:len(v)]) == v:
+			return found(i, i+1, i+len(v))
+		case len(b) < len(v) && !w.final && v[:len(b)] == string(b):
+			return undecided(i, i+1, i+1)
+		}
+	}
+	return match{}
+}
+
+// starts says whether a literal starts with p, which is shorter than every literal.
+func (l literals) starts(p string) bool {
+	for k := range l {
+		if string(k[:len(p)]) == p {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,252 @@
+// Package mask hides secrets and personal data in streams of output.
+//
+// An [Engine] is a compiled, immutable set of detectors. [Engine.Stream] makes the state of one
+// direction of one channel; bytes go in by [Stream.Append] and come out masked. For every way of
+// cutting the same bytes into chunks the output is the same, bytes that are no secret come out
+// unchanged and at once, and only bytes that may be the middle of a secret wait for the ones that
+// decide. The package starts no goroutine and no timer: a caller that sees [Stream.Held] above zero
+// and hears nothing more within [Stream.Patience] calls [Stream.Expire], which masks.
+//
+// Matching is done on the plain projection of the bytes: colours and other escapes that do not move
+// the cursor are skipped, kept, and put back where they were. [Screen] looks again at what a stream
+// cannot see, the rows of a terminal that were drawn in pieces.
+//
+// README.md lists every detector, what it knows and what no masker can find.
+package mask
+
+import (
+	"errors"
+	"fmt"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config says what an Engine looks for and how it replaces. The zero value is every built-in detector
+// and same-width stars.
+type Config struct {
+	// Detectors names those in force, as [Detectors] lists them. Empty means all; names with a leading
+	// "-" are taken away from all. Patterns, Literals and Fields are always in force.
+	Detectors []string `yaml:"detectors"`
+	// Style is how values are replaced. Default [Stars].
+	Style Style `yaml:"style"`
+	// TokenKey is the HMAC key of style [Token], at least 16 bytes. Values are equal in all streams of
+	// all engines that share it.
+	TokenKey []byte `yaml:"-"`
+	// Patterns are the operator's own, in RE2 syntax. A match never spans lines.
+	Patterns []Pattern `yaml:"patterns"`
+	// Literals are masked wherever they stand, in the case they are written in. At least 4 bytes each.
+	Literals []string `yaml:"literals"`
+	// Fields are names of JSON fields and CSV columns whose values are masked, whatever they hold; case
+	// does not count.
+	Fields []string `yaml:"fields"`
+}
+
+// Pattern is a named regular expression of the operator. Its matches are masked whole, or only the
+// group named "secret" if it has one.
+type Pattern struct {
+	Name  string `yaml:"name"`
+	Regex string `yaml:"regex"`
+}
+
+// StreamOptions are what differs between streams of one engine.
+type StreamOptions struct {
+	// Style overrides the engine's. Zero keeps it.
+	Style Style
+	// Unmask names detectors, patterns, or "literal" and "field", that are left alone in this stream;
+	// "*" means all of them.
+	Unmask []string
+	// OnHit, if set, is told of every masked value when it is decided. It must not call the stream.
+	OnHit func(Hit)
+}
+
+// A Hit is one masked value. It never holds the value.
+type Hit struct {
+	Detector string
+	Offset   int64 // of its first byte in the stream's plain projection, from 0
+	Line     int64 // from 1
+	Column   int64 // from 1, in bytes of the plain projection
+	Length   int   // bytes; for a value that is masked while it still runs, those known when it was decided
+}
+
+// Hits counts masked values by the name of the detector.
+type Hits map[string]uint64
+
+// Waits that [Stream.Patience] returns.
+const (
+	// HotWait is for bytes that are beyond a detector's public prefix; Expire masks them.
+	HotWait = 100 * time.Millisecond
+	// WarmWait is for bytes that may yet belong to a secret but most likely do not, such as the last
+	// word of a chunk, which is the start of an e-mail address if an "@" follows; Expire shows them.
+	WarmWait = 15 * time.Millisecond
+)
+
+// An Engine is a compiled set of detectors. It is immutable and safe for concurrent use.
+type Engine struct {
+	table     [1 << 16]uint8 // bigram, first byte low, to index into groups; 0: none
+	groups    [][]*detector
+	detectors []*detector // index is detector.id
+	style     Style
+	mac       *hasher
+	fields    *fieldSet
+}
+
+// ErrConfig is wrapped by every error of [New].
+var ErrConfig = errors.New("mask: bad configuration")
+
+// New compiles c.
+func New(c Config) (*Engine, error) {
+	e := &Engine{style: c.Style}
+	if e.style == 0 {
+		e.style = Stars
+	}
+	if e.style > Token {
+		return nil, fmt.Errorf("%w: style %d is not known", ErrConfig, c.Style)
+	}
+	key := c.TokenKey
+	if e.style == Token && len(key) < 16 {
+		return nil, fmt.Errorf("%w: style token needs a key of at least 16 bytes", ErrConfig)
+	}
+	e.mac = newHasher(key)
+	chosen, err := choose(c.Detectors)
+	if err != nil {
+		return nil, err
+	}
+	own, err := c.operators(e)
+	if err != nil {
+		return nil, err
+	}
+	e.install(append(own, chosen...))
+	return e, nil
+}
+
+// operators makes the detectors that the operator wrote.
+func (c Config) operators(e *Engine) ([]*detector, error) {
+	var own []*detector
+	if len(c.Literals) > 0 {
+		d, err := newLiterals(c.Literals)
+		if err != nil {
+			return nil, err
+		}
+		own = append(own, d)
+	}
+	if len(c.Fields) > 0 {
+		f, err := newFields(c.Fields)
+		if err != nil {
+			return nil, err
+		}
+		e.fields = f
+		own = append(own, f.detector())
+	}
+	for i, p := range c.Patterns {
+		d, err := newPattern(p)
+		if err != nil {
+			var se *syntax.Error
+			if errors.As(err, &se) {
+				err = fmt.Errorf("%s: %q", se.Code, se.Expr)
+			}
+			return nil, fmt.Errorf("%w: patterns[%d] %q: %w", ErrConfig, i, p.Name, err)
+		}
+		own = append(own, d)
+	}
+	return own, nil
+}
+
+// choose picks the built-in detectors that names ask for.
+func choose(names []string) ([]*detector, error) {
+	all := builtin()
+	if len(names) == 0 {
+		return all, nil
+	}
+	known := map[string]bool{}
+	for _, d := range all {
+		known[d.name] = true
+	}
+	want := map[string]bool{}
+	minus := strings.HasPrefix(names[0], "-")
+	for _, n := range names {
+		bare := strings.TrimPrefix(n, "-")
+		if !known[bare] {
+			return nil, fmt.Errorf("%w: detector %q is not known (known: %s)", ErrConfig, bare, strings.Join(names0(all), ", "))
+		}
+		if minus != strings.HasPrefix(n, "-") {
+			return nil, fmt.Errorf("%w: detectors mixes names with and without \"-\"", ErrConfig)
+		}
+		want[bare] = true
+	}
+	return slices.DeleteFunc(all, func(d *detector) bool { return want[d.name] == minus }), nil
+}
+
+func names0(ds []*detector) []string {
+	var out []string
+	for _, d := range ds {
+		if !slices.Contains(out, d.name) {
+			out = append(out, d.name)
+		}
+	}
+	return out
+}
+
+// install numbers the detectors and builds the bigram table that finds their anchors. Where two
+// detectors share a bigram, the one that comes first is asked first.
+func (e *Engine) install(ds []*detector) {
+	e.groups = [][]*detector{nil}
+	sets := map[string]uint8{"": 0}
+	var members [1 << 16]string // indices into ds, as bytes
+	for i, d := range ds {
+		d.id = i
+		d.anchors(func(a, b byte) {
+			k := int(a) | int(b)<<8
+			if m := members[k]; m == "" || m[len(m)-2:] != pack(i) {
+				members[k] += pack(i)
+			}
+		})
+	}
+	e.detectors = ds
+	for k, m := range members {
+		g, ok := sets[m]
+		if !ok {
+			g = e.group(ds, m, sets)
+			sets[m] = g
+		}
+		e.table[k] = g
+	}
+}
+
+func pack(i int) string { return string([]byte{byte(i >> 8), byte(i)}) }
+
+// group makes the group of the packed members m. There are at most 255; whatever is beyond shares one
+// group of everybody, which is slower and just as right.
+func (e *Engine) group(ds []*detector, m string, sets map[string]uint8) uint8 {
+	if len(e.groups) == 255 {
+		e.groups = append(e.groups, ds)
+		return 255
+	}
+	if len(e.groups) > 255 {
+		return 255
+	}
+	var g []*detector
+	for j := 0; j < len(m); j += 2 {
+		g = append(g, ds[int(m[j])<<8|int(m[j+1])])
+	}
+	e.groups = append(e.groups, g)
+	return uint8(len(e.groups) - 1)
+}
+
+// Info describes a built-in detector.
+type Info struct {
+	Name    string
+	Version int
+}
+
+// Detectors lists the built-in detectors in the order in which they are asked.
+func Detectors() []Info {
+	var out []Info
+	for _, d := range builtin() {
+		if !slices.ContainsFunc(out, func(i Info) bool { return i.Name == d.name }) {
+			out = append(out, Info{d.name, d.version})
+		}
+	}
+	return out
+}
