@@ -15,8 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport-ssh/sallyport/certs/internal/keyfile"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sys/unix"
 )
 
 // Files of an authority's directory. Private keys are in OpenSSH's format, so that ssh-keygen reads
@@ -29,10 +29,7 @@ const (
 	fileRoot         = "x509_root"
 	fileIntermediate = "x509_intermediate"
 	fileMarker       = "complete"
-	fileLock         = "lock"
 )
-
-const maxKeyFile = 64 << 10
 
 // caKeys is what an authority's directory holds.
 type caKeys struct {
@@ -44,10 +41,10 @@ type caKeys struct {
 // openKeys reads the keys in dir, making them if this is the first start. Two processes that start
 // at once make one set between them.
 func openKeys(dir string, now time.Time) (*caKeys, error) {
-	if err := privateDir(dir); err != nil {
+	if err := keyfile.Dir(dir); err != nil {
 		return nil, err
 	}
-	unlock, err := lockDir(dir)
+	unlock, err := keyfile.Lock(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +69,7 @@ func openKeys(dir string, now time.Time) (*caKeys, error) {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	if d.fresh {
-		return k, writeFile(filepath.Join(dir, fileMarker), []byte("All keys of this directory belong together. Do not remove this file.\n"), 0o600)
+		return k, keyfile.Write(filepath.Join(dir, fileMarker), []byte("All keys of this directory belong together. Do not remove this file.\n"), 0o600)
 	}
 	return k, nil
 }
@@ -101,7 +98,7 @@ func (d keyDir) file(name string) string { return filepath.Join(d.path, name) }
 
 // key reads a private key, or makes it where that is allowed.
 func (d keyDir) key(name string) (ed25519.PrivateKey, error) {
-	b, err := readPrivate(d.file(name))
+	b, err := keyfile.Read(d.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		if d.fresh {
 			return d.makeKey(name)
@@ -132,7 +129,7 @@ func (d keyDir) makeKey(name string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(d.file(name), pem.EncodeToMemory(block), 0o600); err != nil {
+	if err := keyfile.Write(d.file(name), pem.EncodeToMemory(block), 0o600); err != nil {
 		return nil, err
 	}
 	p, err := ssh.NewPublicKey(pub)
@@ -140,7 +137,7 @@ func (d keyDir) makeKey(name string) (ed25519.PrivateKey, error) {
 		return nil, err
 	}
 	line := strings.TrimSuffix(string(ssh.MarshalAuthorizedKey(p)), "\n") + " " + comment + "\n"
-	return key, writeFile(d.file(name+".pub"), []byte(line), 0o644)
+	return key, keyfile.Write(d.file(name+".pub"), []byte(line), 0o644)
 }
 
 // certificates reads the X.509 chain, or makes it. The root's key signs one intermediate and is then
@@ -188,10 +185,10 @@ func (d keyDir) makeCertificates(pub crypto.PublicKey) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(d.file(fileRoot+".crt"), encodeCertificate(root), 0o644); err != nil {
+	if err := keyfile.Write(d.file(fileRoot+".crt"), encodeCertificate(root), 0o644); err != nil {
 		return err
 	}
-	return writeFile(d.file(fileIntermediate+".crt"), encodeCertificate(inter), 0o644)
+	return keyfile.Write(d.file(fileIntermediate+".crt"), encodeCertificate(inter), 0o644)
 }
 
 func encodeCertificate(c *x509.Certificate) []byte {
@@ -214,77 +211,10 @@ func readCertificate(path string) (*x509.Certificate, error) {
 	return c, nil
 }
 
-// privateDir makes dir with mode 0700, or refuses one that others may enter or that is not ours.
-func privateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory", dir)
-	}
-	return onlyOurs(dir, info, 0o700)
-}
-
-func onlyOurs(path string, info fs.FileInfo, want fs.FileMode) error {
-	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return fmt.Errorf("%s may be used by others (mode %04o): chmod %04o it, and consider its keys known to whoever could read them", path, perm, want)
-	}
-	return ownedByUs(path, info)
-}
-
-// readPrivate reads a key file after looking at the opened file itself, not at its name.
-func readPrivate(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxKeyFile {
-		return nil, fmt.Errorf("%s is not a key file", path)
-	}
-	if err := onlyOurs(path, info, 0o600); err != nil {
-		return nil, err
-	}
-	b := make([]byte, info.Size())
-	_, err = f.ReadAt(b, 0)
-	return b, err
-}
-
 func missing(path string) (bool, error) {
 	_, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}
 	return false, err
-}
-
-// writeFile makes a file whole or not at all, also across a power cut: bytes, then name, then the
-// directory are on disk before it returns.
-func writeFile(path string, b []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // nothing is left of it after the rename
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
