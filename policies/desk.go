@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -317,14 +318,28 @@ func sameChain(a, b Principal) bool {
 	return slices.EqualFunc(a.chain(), b.chain(), func(p, q *Principal) bool { return p.Key == q.Key && p.Kind == q.Kind })
 }
 
-// sameFacts compares facts of which one may have been through a store: a list is a list and a number a number.
+// sameFacts compares facts of which one may have been through a store.
 func sameFacts(a, b map[string]any) bool {
 	if len(a) == 0 && len(b) == 0 {
 		return true
 	}
-	x, errX := json.Marshal(a) // sorts the names
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
+	x, errX := canonical(a)
+	y, errY := canonical(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// canonical writes facts in the one form that they keep from then on: names sorted, no types but JSON's, and for bytes
+// that are not UTF-8 what JSON makes of them. The text itself is compared byte for byte.
+func canonical(facts map[string]any) ([]byte, error) {
+	b, err := json.Marshal(facts)
+	if err != nil {
+		return nil, err
+	}
+	var v any
+	if err := json.Unmarshal(b, &v); err != nil {
+		return nil, err
+	}
+	return json.Marshal(v)
 }
 
 // met reports whether answers meet every need. One person counts once for each need, by whichever of their identities.
