@@ -1,0 +1,189 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/sallyport-ssh/sallyport/certs"
+	"github.com/sallyport-ssh/sallyport/policies"
+	"github.com/sallyport-ssh/sallyport/replay/cast"
+	"github.com/sallyport-ssh/sallyport/replay/ledger"
+)
+
+// Options say what the console stands on. Fields without a default must be set.
+type Options struct {
+	// BaseURL is scheme and host under which browsers reach the console. With https its cookies are
+	// __Host- ones. Requests for another host are redirected here.
+	BaseURL string
+	// GateName is shown on every page.
+	GateName string
+
+	SignIn     SignIn
+	Gate       Gate
+	Audit      Audit
+	Ledger     Ledger
+	Recordings Recordings
+	Approvals  Approvals
+	// Ender ends running sessions. Nil: the pages do not offer it.
+	Ender Ender
+
+	// Idle and Lifetime end a sign-in: after so long without a click, and in any case. Default 30
+	// minutes and 10 hours. Rights are asked for anew at every request, but groups are those of the
+	// sign-in: Lifetime bounds how old they grow.
+	Idle, Lifetime time.Duration
+	// MaxSignedIn bounds how many browsers are signed in; the least recently used goes. Default 10,000.
+	MaxSignedIn int
+	// MaxPlay bounds the bytes of output that a page plays of one recording. Default 32 MiB. What
+	// lies behind it is in the download.
+	MaxPlay int64
+
+	Log *slog.Logger     // default slog.Default
+	Now func() time.Time // default time.Now
+}
+
+// SignIn is the console's client at one OpenID Connect provider. Its redirect URL there is BaseURL +
+// "/signin/callback". PKCE is used always.
+type SignIn struct {
+	Issuer       string
+	ClientID     string
+	ClientSecret string   // "" for a public client
+	Scopes       []string // default openid, profile, email, groups
+	Verifier     Verifier
+	Client       *http.Client // to reach the provider; default one with a timeout
+}
+
+// Verifier proves ID tokens; [certs.Verifier] does, so that a person is the same here as in a
+// certificate. The issuer's audiences must hold the console's client id.
+type Verifier interface {
+	Verify(ctx context.Context, raw string) (certs.Identity, *certs.Token, error)
+}
+
+// Viewer is who is signed in.
+type Viewer struct {
+	Principal policies.Principal
+	Addr      string // client address, host only
+}
+
+// Gate decides what a viewer may do. It is asked at every page, fragment, stream and form.
+type Gate interface {
+	// Admit returns nil to let v do action on o. A [*Refusal] is a decision; any other error means that
+	// none was reached, and also refuses.
+	Admit(ctx context.Context, v Viewer, action string, on Object) error
+}
+
+// The actions that the console asks about.
+const (
+	RecordingList = "recording:list" // the pages that list sessions; each row is asked for, too
+	RecordingView = "recording:view" // one session's page, its operations and recording
+	ApprovalList  = "approval:list"  // what waits
+	ApprovalGive  = "approval:give"  // an answer
+	SessionKill   = "session:kill"   // ending a session
+)
+
+// Object is what an action is about. Its zero value is the gate itself.
+type Object struct {
+	Target   policies.Target
+	Session  string // id
+	Owner    string // key of the identity whose session or request it is
+	OwnerFor string // key of whom that identity acts for
+	Held     string // the action that waits for an answer
+	Policy   string // id of the policy that held it
+}
+
+// Refusal is a decision that says no. It is shown to the viewer whole.
+type Refusal struct {
+	Action   string
+	Object   Object
+	Policies []policies.Ref // none: nothing permits it
+	Why      string
+}
+
+func (r *Refusal) Error() string { return fmt.Sprintf("%s refused: %s", r.Action, r.Why) }
+
+// Audit takes what happened at the console; [ledger.Ledger] is one. An error stops what was about to
+// happen: nobody looks at a recording unnoticed. The kinds are console.signin, recording.viewed,
+// recording.played, recording.followed, recording.downloaded, recording.verified, hold.answered,
+// hold.answer-refused, session.end-asked and console.refused.
+type Audit interface {
+	AddAudit(ctx context.Context, e ledger.Event) error
+}
+
+// Ledger is the part of [ledger.Ledger] that the pages read.
+type Ledger interface {
+	Sessions(ctx context.Context, f ledger.SessionFilter) ([]ledger.Session, string, error)
+	Session(ctx context.Context, id string) (ledger.Session, error)
+	Operations(ctx context.Context, sessionID string, after int64, limit int) ([]ledger.Operation, int64, error)
+	SearchOperations(ctx context.Context, f ledger.OperationFilter) ([]ledger.Operation, string, error)
+	Holds(ctx context.Context, f policies.HoldFilter) ([]policies.Hold, error)
+}
+
+// Recordings is the part of replay.Archive that the pages need.
+type Recordings interface {
+	// Open returns the cast of a session as far as it is written.
+	Open(ctx context.Context, id string) (io.ReadCloser, error)
+	// Follow is Open for a live session: reads wait for more, until the seal was read or ctx ends.
+	Follow(ctx context.Context, id string) (io.ReadCloser, error)
+	Verify(ctx context.Context, id string) (cast.Report, error)
+}
+
+// Approvals is the part of [policies.Desk] that answers.
+type Approvals interface {
+	Get(ctx context.Context, id string) (policies.Hold, error)
+	// Answer gives a to a pending hold. MayApprove is asked with the hold as stored, before anything is.
+	Answer(ctx context.Context, id string, a policies.Answer, mayApprove func(policies.Hold) error) (policies.Hold, error)
+	// Watch yields holds as they are made, answered and ended, until ctx ends; then it is closed.
+	Watch(ctx context.Context) (<-chan policies.Hold, error)
+}
+
+// Ender ends running sessions, wherever they run.
+type Ender interface {
+	End(ctx context.Context, by Viewer, sessionID, reason string) error
+}
+
+func (o *Options) check() error {
+	for _, f := range []struct {
+		name    string
+		missing bool
+	}{
+		{"BaseURL", o.BaseURL == ""}, {"Gate", o.Gate == nil}, {"Audit", o.Audit == nil}, {"Ledger", o.Ledger == nil},
+		{"Recordings", o.Recordings == nil}, {"Approvals", o.Approvals == nil}, {"SignIn.Issuer", o.SignIn.Issuer == ""},
+		{"SignIn.ClientID", o.SignIn.ClientID == ""}, {"SignIn.Verifier", o.SignIn.Verifier == nil},
+	} {
+		if f.missing {
+			return errors.New(f.name + " is not set")
+		}
+	}
+	return nil
+}
+
+func (o *Options) defaults() {
+	set(&o.Idle, 30*time.Minute)
+	set(&o.Lifetime, 10*time.Hour)
+	set(&o.MaxSignedIn, 10_000)
+	set(&o.MaxPlay, 32<<20)
+	set(&o.GateName, "gate")
+	if len(o.SignIn.Scopes) == 0 {
+		o.SignIn.Scopes = []string{"openid", "profile", "email", "groups"}
+	}
+	if o.SignIn.Client == nil {
+		o.SignIn.Client = &http.Client{Timeout: exchangeTime}
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+func set[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
