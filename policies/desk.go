@@ -243,7 +243,7 @@ func (d *Desk) consume(ctx context.Context, h, cur Hold) (Hold, error) {
 
 // verify compares what the store says was approved with what was asked.
 func (h Hold) verify(cur Hold) error {
-	if !sameOperation(h, cur) || !cur.Expires.Equal(h.Expires) {
+	if !SameOperation(h, cur) || !cur.Expires.Equal(h.Expires) {
 		return errors.New("what was approved is not what was asked")
 	}
 	for _, a := range cur.Answers {
@@ -302,14 +302,14 @@ func (d *Desk) granted(ctx context.Context, h Hold) (Hold, bool) {
 		return Hold{}, false
 	}
 	g.Terms.Grant = min(g.Terms.Grant, h.Terms.Grant)
-	if !sameOperation(g, h) || !g.GrantEnds().After(at) || !h.Terms.met(g.Answers) {
+	if !SameOperation(g, h) || !g.GrantEnds().After(at) || !h.Terms.met(g.Answers) {
 		return Hold{}, false
 	}
 	return g, true
 }
 
-// sameOperation reports whether two holds are about the same: who, for whom, on what, exactly what, and every fact.
-func sameOperation(a, b Hold) bool {
+// SameOperation reports whether two holds are about the same: who, for whom, on what, exactly what, and every fact.
+func SameOperation(a, b Hold) bool {
 	return sameChain(a.Principal, b.Principal) && a.Action == b.Action && a.Text == b.Text &&
 		a.Target.Name == b.Target.Name && a.Target.Kind == b.Target.Kind && sameFacts(a.Facts, b.Facts)
 }

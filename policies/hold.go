@@ -115,7 +115,7 @@ type Store interface {
 	Hold(ctx context.Context, id string) (Hold, error)
 	// Holds returns the holds that f chooses, newest first.
 	Holds(ctx context.Context, f HoldFilter) ([]Hold, error)
-	// FindGrant returns the newest hold of the identical operation that was approved (approved or consumed) and whose
+	// FindGrant returns the newest (latest asked) hold of the identical operation that was approved (approved or consumed) and whose
 	// GrantEnds is after now, or ErrNoGrant.
 	FindGrant(ctx context.Context, principalKey, target, action, text string, now time.Time) (Hold, error)
 	// HoldChanges returns the ids of holds as they change, whoever changed them, until ctx ends; then it is closed.
