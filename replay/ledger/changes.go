@@ -76,6 +76,9 @@ func (h *hub) tell(topic, id string) {
 
 // subscribe returns the identifiers that tell is given for topic, until ctx or the hub ends.
 func (h *hub) subscribe(ctx context.Context, topic string) (<-chan string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if err := h.start(ctx); err != nil {
 		return nil, err
 	}
@@ -102,8 +105,8 @@ func (h *hub) start(ctx context.Context) error {
 	defer h.starting.Unlock()
 	h.mu.Lock()
 	if h.running || h.ctx.Err() != nil {
-		defer h.mu.Unlock()
-		return h.ctx.Err()
+		h.mu.Unlock()
+		return nil
 	}
 	ready := make(chan error, 1)
 	watchCtx, stop := context.WithCancel(h.ctx)

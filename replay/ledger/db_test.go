@@ -3,12 +3,14 @@ package ledger_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -53,6 +55,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	runtime.LockOSThread() // the server is killed when the thread that started it ends
 	server, serverErr = startPostgres()
 	code := m.Run()
 	if server != nil {
@@ -84,8 +87,9 @@ func newPostgres(t testing.TB) string {
 
 // postgres is a real server with data of its own, reached by a unix socket.
 type postgres struct {
-	dir string
-	cmd *exec.Cmd
+	dir  string
+	cmd  *exec.Cmd
+	died chan struct{}
 }
 
 func (p *postgres) url(database string) string {
@@ -122,12 +126,12 @@ func startPostgres() (*postgres, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	died := make(chan struct{})
-	go func() { p.cmd.Wait(); close(died) }()
+	p.died = make(chan struct{})
+	go func() { p.cmd.Wait(); close(p.died) }()
 	select {
 	case <-started.found:
 		return p, nil
-	case <-died:
+	case <-p.died:
 		return nil, fmt.Errorf("postgres ended: %s", started.String())
 	}
 }
@@ -145,8 +149,7 @@ func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 
 func (p *postgres) stop() {
 	p.cmd.Process.Signal(syscall.SIGQUIT) // at once: its data is thrown away
-	for p.cmd.Process.Signal(syscall.Signal(0)) == nil {
-	}
+	<-p.died
 	os.RemoveAll(p.dir)
 }
 
@@ -170,3 +173,22 @@ func (w *waitFor) Write(p []byte) (int, error) {
 }
 
 func (w *waitFor) String() string { return w.buf.String() }
+
+// tamper changes a database behind the ledger's back.
+func tamper(t testing.TB, url string, statements ...string) {
+	t.Helper()
+	driver, dsn := "pgx", url
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		driver, dsn = "sqlite", "file:"+path+"?_pragma=busy_timeout(5000)"
+	}
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, s := range statements {
+		if _, err := db.ExecContext(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package ledger_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport-ssh/sallyport/replay/ledger"
+)
+
+func TestOperationRoundTrip(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		l, ctx := open(t, url), t.Context()
+		start(t, l, session(1))
+		o := operation(session(1).ID, 1)
+		o.Text = strings.Repeat("SELECT 'é'; ", 50000) // 650 KB, none of it is lost
+		o.Facts = map[string]any{
+			"opaque": true, "words": int64(1) << 60, "program": "p\xffq\x00", "list": []string{"a", "\xfe", ""}, "empty": []string{},
+			"html": "<&>\u2028",
+		}
+		o.HoldID, o.Decision = "hold0001", "hold"
+		if err := l.AddOperation(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.SetOutcome(ctx, o.ID, "approved by Boss, exit 0"); err != nil {
+			t.Fatal(err)
+		}
+		got, next, err := l.Operations(ctx, o.SessionID, 0, 0)
+		if err != nil || next != 0 || len(got) != 1 {
+			t.Fatalf("%d operations, next %d, %v", len(got), next, err)
+		}
+		o.Outcome, o.Identity, o.Target = "approved by Boss, exit 0", session(1).Identity.Key(), "web1"
+		diff(t, "operation", got[0], o)
+
+		found, _, err := l.SearchOperations(ctx, ledger.OperationFilter{Text: "select 'é'"})
+		if err != nil || len(found) != 1 || len(found[0].Text) > ledger.SearchText || !strings.HasSuffix(found[0].Text, "…") {
+			t.Errorf("found %d, %v", len(found), err)
+		}
+	})
+}
+
+func TestOperationErrors(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		l, ctx := open(t, url), t.Context()
+		start(t, l, session(1))
+		id := session(1).ID
+		add := func(change func(*ledger.Operation)) error {
+			o := operation(id, 1)
+			change(&o)
+			return l.AddOperation(ctx, o)
+		}
+		wantErr(t, add(func(o *ledger.Operation) { o.SessionID = "nosuchsession" }), ledger.ErrNotFound)
+		wantErr(t, add(func(o *ledger.Operation) { o.Decision = "maybe" }), ledger.ErrInvalid)
+		wantErr(t, add(func(o *ledger.Operation) { o.Time = time.Time{} }), ledger.ErrInvalid)
+		wantErr(t, add(func(o *ledger.Operation) { o.Facts = map[string]any{"c": make(chan int)} }), ledger.ErrInvalid)
+		wantErr(t, add(func(o *ledger.Operation) { o.Text = strings.Repeat("x", ledger.MaxText+1) }), ledger.ErrTooLong)
+		wantErr(t, add(func(o *ledger.Operation) { o.Facts = map[string]any{"x": strings.Repeat("x", ledger.MaxFacts)} }), ledger.ErrTooLong)
+		if err := add(func(*ledger.Operation) {}); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, add(func(o *ledger.Operation) { o.Sequence = 2 }), ledger.ErrExists)
+		wantErr(t, add(func(o *ledger.Operation) { o.ID = "anotherid" }), ledger.ErrExists)
+		wantErr(t, l.SetOutcome(ctx, "nosuchoperation", "ran"), ledger.ErrNotFound)
+		wantErr(t, l.SetOutcome(ctx, operation(id, 1).ID, strings.Repeat("x", ledger.MaxNote+1)), ledger.ErrTooLong)
+		// What failed was not counted.
+		if s, err := l.Session(ctx, id); err != nil || s.Operations != 1 || s.Denied != 0 {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+}
+
+// Operations of many sessions at once, and of one session from many goroutines, are all kept and counted.
+func TestOperationsConcurrently(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		l, other := open(t, url), open(t, url)
+		for n := range 2 {
+			start(t, l, session(n))
+		}
+		const writers, each = 8, 25
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				into := l
+				if w%2 == 1 {
+					into = other // another process on the same database
+				}
+				for i := range each {
+					o := operation(session(i%2).ID, int64(w*each+i+1))
+					o.Decision = []string{"allow", "deny", "hold", "allow"}[w%4]
+					if err := into.AddOperation(t.Context(), o); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		var all, denied, held int64
+		for n := range 2 {
+			s, err := l.Session(t.Context(), session(n).ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, denied, held = all+s.Operations, denied+s.Denied, held+s.Held
+			var seen int64
+			for after := int64(0); ; {
+				page, next, err := other.Operations(t.Context(), s.ID, after, 13)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, o := range page {
+					if o.Sequence <= after {
+						t.Errorf("operation %d after %d", o.Sequence, after)
+					}
+					after = o.Sequence
+				}
+				if seen += int64(len(page)); next == 0 {
+					break
+				}
+			}
+			if seen != s.Operations {
+				t.Errorf("session %d has %d operations and counts %d", n, seen, s.Operations)
+			}
+		}
+		if all != writers*each || denied != all/4 || held != all/4 {
+			t.Errorf("counted %d operations, %d denied, %d held", all, denied, held)
+		}
+	})
+}
+
+// A page of huge statements ends early, and the next goes on where it ended.
+func TestOperationsBatch(t *testing.T) {
+	l, ctx := open(t, newSQLite(t)), t.Context()
+	start(t, l, session(1))
+	text := strings.Repeat("x", ledger.MaxText)
+	for i := range int64(10) {
+		o := operation(session(1).ID, i+1)
+		o.Text = text
+		if err := l.AddOperation(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, next, err := l.Operations(ctx, session(1).ID, 0, 0)
+	if err != nil || len(first) != ledger.MaxBatch/ledger.MaxText || next != int64(len(first)) {
+		t.Fatalf("%d operations, next %d, %v", len(first), next, err)
+	}
+	second, next, err := l.Operations(ctx, session(1).ID, next, 0)
+	if err != nil || len(first)+len(second) != 10 || next != 0 {
+		t.Fatalf("%d operations, next %d, %v", len(second), next, err)
+	}
+}
+
+func TestSearchOperations(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		l, ctx := open(t, url), t.Context()
+		for n := range 3 {
+			s := session(n)
+			if n == 2 {
+				s.OnBehalfOf = &ledger.Identity{Issuer: "https://id.example", Subject: "boss"}
+			}
+			start(t, l, s)
+			for i := range int64(10) {
+				o := operation(s.ID, i+1)
+				o.Time = began.Add(time.Duration(i/4) * time.Second) // many at the same time
+				o.Text = fmt.Sprintf("run %d%% of step_%d", n, i)
+				if i == 9 {
+					o.Decision, o.Action = "deny", "file:remove"
+				}
+				if err := l.AddOperation(ctx, o); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, tt := range []struct {
+			name string
+			f    ledger.OperationFilter
+			want int
+		}{
+			{"all", ledger.OperationFilter{}, 30},
+			{"text", ledger.OperationFilter{Text: "STEP_3"}, 3},
+			{"text is no pattern", ledger.OperationFilter{Text: "run %"}, 0},
+			{"session", ledger.OperationFilter{SessionID: session(1).ID}, 10},
+			{"identity", ledger.OperationFilter{Identity: session(1).Identity.Key()}, 10},
+			{"whom it acts for", ledger.OperationFilter{Identity: "https://id.example#boss"}, 10},
+			{"target", ledger.OperationFilter{Target: "web2"}, 10},
+			{"action", ledger.OperationFilter{Action: "file:remove"}, 3},
+			{"decision", ledger.OperationFilter{Decision: "deny"}, 3},
+			{"time", ledger.OperationFilter{Since: began.Add(time.Second), Until: began.Add(2 * time.Second)}, 12},
+			{"together", ledger.OperationFilter{Text: "run 1%", Decision: "deny", Target: "web1"}, 1},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				tt.f.Limit = 7
+				seen := map[string]bool{}
+				last := began.Add(time.Hour)
+				for {
+					page, next, err := l.SearchOperations(ctx, tt.f)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, o := range page {
+						if seen[o.ID] || o.Time.After(last) {
+							t.Errorf("%s at %v after %v, seen before: %v", o.ID, o.Time, last, seen[o.ID])
+						}
+						seen[o.ID], last = true, o.Time
+					}
+					if tt.f.Cursor = next; next == "" {
+						break
+					}
+				}
+				if len(seen) != tt.want {
+					t.Errorf("found %d, want %d", len(seen), tt.want)
+				}
+			})
+		}
+		_, _, err := l.SearchOperations(ctx, ledger.OperationFilter{Cursor: "eA"})
+		wantErr(t, err, ledger.ErrInvalid)
+	})
+}
