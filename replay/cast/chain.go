@@ -32,11 +32,11 @@ type link struct {
 	V        int       `json:"v"`
 	Session  string    `json:"session"`
 	Seq      uint64    `json:"seq"`
-	Off      int64     `json:"off"`  // offset of this line's first byte
-	T        int64     `json:"t_us"` // microseconds from the start
-	Time     string    `json:"time"` // RFC 3339, UTC
-	Sum      string    `json:"sum"`  // SHA-256 of the bytes since the last chain line
-	Prev     string    `json:"prev"` // SHA-256 of the last chain line; zeros for the first
+	Off      int64     `json:"off"`              // offset of this line's first byte
+	T        int64     `json:"t_us"`             // microseconds from the start
+	Time     string    `json:"time"`             // RFC 3339, UTC
+	Sum      string    `json:"sum"`              // SHA-256 of the bytes since the last chain line
+	Prev     string    `json:"prev"`             // SHA-256 of the last chain line; zeros for the first
 	Masked   uint64    `json:"masked,omitempty"` // values masked so far
 	Recovery bool      `json:"recovery,omitempty"`
 	Chain    [][]byte  `json:"chain,omitempty"` // DER, leaf first; where a key is used first

@@ -147,4 +147,3 @@ func ExampleVerify() {
 	fmt.Println(report.State, err)
 	// Output: truncated <nil>
 }
-
