@@ -20,30 +20,28 @@ import (
 	"github.com/minio/minio-go/v7/pkg/encrypt"
 )
 
-// S3Config says where a bucket is and how to get at it.
-type S3Config struct {
-	Endpoint string `yaml:"endpoint"` // host or host:port, without a scheme
-	Bucket   string `yaml:"bucket"`   // must exist
-	Prefix   string `yaml:"prefix"`   // before every key, "" or ending in a slash
-	Region   string `yaml:"region"`   // "" asks the server
+// S3Options say where a bucket is and how to get at it.
+type S3Options struct {
+	Endpoint string // host or host:port, without a scheme
+	Bucket   string // must exist
+	Prefix   string // before every key, "" or ending in a slash
+	Region   string // "" asks the server
 
-	// VirtualHost puts the bucket into the host name, as AWS wants for new buckets. Default: into the path.
-	VirtualHost bool `yaml:"virtual_host"`
-	// InsecurePlainHTTP sends everything unencrypted. For a server on the same machine only.
-	InsecurePlainHTTP bool   `yaml:"insecure_plain_http"`
-	CAFile            string `yaml:"ca_file"` // PEM; whom to trust instead of the system's authorities
+	PathStyle bool   // the bucket in the path, as MinIO likes it; else in the host name
+	Plaintext bool   // HTTP without TLS: for a server on the same machine
+	CAFile    string // PEM; whom to trust instead of the system's authorities
 
 	// Credentials: the first of these that is set. Without any: AWS_* and MINIO_* of the environment, then
-	// the workload's identity (IAM role, web identity).
-	AccessKey       string `yaml:"access_key"`
-	SecretKey       string `yaml:"secret_key"`
-	CredentialsFile string `yaml:"credentials_file"` // of the AWS form; read again when the server refuses the keys
-	Profile         string `yaml:"profile"`          // in that file, default "default"
+	// the workload's identity (web identity, IAM role). Files are read again when the server refuses what
+	// they held, so that keys can be rotated under a running gate.
+	AccessKey, SecretKey         string
+	AccessKeyFile, SecretKeyFile string // each holds one line
+	CredentialsFile, Profile     string // the AWS form; profile "default"
 
-	SSE      string `yaml:"sse"`        // "" the bucket's default, "s3", or "kms"
-	KMSKeyID string `yaml:"kms_key_id"` // with "kms"
+	SSE      string // "" the bucket's default, "s3", or "kms"
+	KMSKeyID string // with "kms"
 
-	Timeout time.Duration `yaml:"timeout"` // of one request, default 30s
+	Timeout time.Duration // of one request, default 30 s
 }
 
 // S3 keeps objects in a bucket by plain PUT, never multipart.
@@ -59,7 +57,7 @@ type S3 struct {
 
 // OpenS3 checks the configuration. It does not talk to the server: a store that is down must not keep a
 // gate from starting.
-func OpenS3(c S3Config) (*S3, error) {
+func OpenS3(_ context.Context, c S3Options) (*S3, error) {
 	s, err := openS3(c)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -67,7 +65,7 @@ func OpenS3(c S3Config) (*S3, error) {
 	return s, nil
 }
 
-func openS3(c S3Config) (*S3, error) {
+func openS3(c S3Options) (*S3, error) {
 	if c.Endpoint == "" || c.Bucket == "" {
 		return nil, errors.New("endpoint and bucket are required")
 	}
@@ -77,8 +75,8 @@ func openS3(c S3Config) (*S3, error) {
 	if c.Prefix != "" && (!strings.HasSuffix(c.Prefix, "/") || checkPrefix(c.Prefix) != nil) {
 		return nil, fmt.Errorf("prefix %q must end in a slash and be a valid key", c.Prefix)
 	}
-	if (c.AccessKey == "") != (c.SecretKey == "") {
-		return nil, errors.New("access_key and secret_key belong together")
+	if (c.AccessKey == "") != (c.SecretKey == "") || (c.AccessKeyFile == "") != (c.SecretKeyFile == "") {
+		return nil, errors.New("access key and secret key belong together")
 	}
 	s := &S3{bucket: c.Bucket, prefix: c.Prefix, timeout: c.Timeout, creds: c.credentials()}
 	if s.timeout <= 0 {
@@ -91,22 +89,24 @@ func openS3(c S3Config) (*S3, error) {
 	if s.sse, err = c.encryption(); err != nil {
 		return nil, err
 	}
-	lookup := minio.BucketLookupPath
-	if c.VirtualHost {
-		lookup = minio.BucketLookupDNS
+	lookup := minio.BucketLookupDNS
+	if c.PathStyle {
+		lookup = minio.BucketLookupPath
 	}
 	s.client, err = minio.New(c.Endpoint, &minio.Options{
-		Creds: s.creds, Secure: !c.InsecurePlainHTTP, Transport: transport, Region: c.Region, BucketLookup: lookup,
+		Creds: s.creds, Secure: !c.Plaintext, Transport: transport, Region: c.Region, BucketLookup: lookup,
 		MaxRetries: 1, // retrying is the caller's: it knows how long
 	})
 	s.name = "s3 bucket " + c.Bucket + " at " + c.Endpoint
 	return s, err
 }
 
-func (c S3Config) credentials() *credentials.Credentials {
+func (c S3Options) credentials() *credentials.Credentials {
 	switch {
 	case c.AccessKey != "":
 		return credentials.NewStaticV4(c.AccessKey, c.SecretKey, "")
+	case c.AccessKeyFile != "":
+		return credentials.New(&keyFiles{access: c.AccessKeyFile, secret: c.SecretKeyFile})
 	case c.CredentialsFile != "":
 		return credentials.NewFileAWSCredentials(c.CredentialsFile, c.Profile)
 	}
@@ -115,13 +115,41 @@ func (c S3Config) credentials() *credentials.Credentials {
 	})
 }
 
-func (c S3Config) transport() (*http.Transport, error) {
-	t, err := minio.DefaultTransport(!c.InsecurePlainHTTP)
+// keyFiles reads credentials from two files.
+type keyFiles struct {
+	credentials.Expiry
+	access, secret string
+}
+
+// Retrieve reads the files. What it gives holds until the server refuses it.
+func (k *keyFiles) Retrieve() (credentials.Value, error) {
+	access, err := os.ReadFile(k.access)
+	if err != nil {
+		return credentials.Value{}, fmt.Errorf("access key: %w", err)
+	}
+	secret, err := os.ReadFile(k.secret)
+	if err != nil {
+		return credentials.Value{}, fmt.Errorf("secret key: %w", err)
+	}
+	k.SetExpiration(time.Now().AddDate(100, 0, 0), 0)
+	return credentials.Value{
+		AccessKeyID: strings.TrimSpace(string(access)), SecretAccessKey: strings.TrimSpace(string(secret)),
+		SignerType: credentials.SignatureV4,
+	}, nil
+}
+
+// RetrieveWithCredContext is Retrieve.
+func (k *keyFiles) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {
+	return k.Retrieve()
+}
+
+func (c S3Options) transport() (*http.Transport, error) {
+	t, err := minio.DefaultTransport(!c.Plaintext)
 	if err != nil {
 		return nil, err
 	}
 	t.ResponseHeaderTimeout = 20 * time.Second
-	if c.InsecurePlainHTTP {
+	if c.Plaintext {
 		return t, nil
 	}
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -138,7 +166,7 @@ func (c S3Config) transport() (*http.Transport, error) {
 	return t, nil
 }
 
-func (c S3Config) encryption() (encrypt.ServerSide, error) {
+func (c S3Options) encryption() (encrypt.ServerSide, error) {
 	switch c.SSE {
 	case "":
 		return nil, nil

@@ -124,16 +124,16 @@ func (s *server) bucket(t testing.TB, name string, o minio.MakeBucketOptions) {
 	must(t, s.admin(t).MakeBucket(t.Context(), name, o))
 }
 
-func (s *server) config(bucket string) store.S3Config {
-	return store.S3Config{
+func (s *server) config(bucket string) store.S3Options {
+	return store.S3Options{
 		Endpoint: s.addr, Bucket: bucket, Prefix: "casts/", AccessKey: testUser, SecretKey: testPassword,
-		InsecurePlainHTTP: s.ca == "", CAFile: s.ca, Timeout: 10 * time.Second,
+		PathStyle: true, Plaintext: s.ca == "", CAFile: s.ca, Timeout: 10 * time.Second,
 	}
 }
 
-func openS3(t testing.TB, c store.S3Config) *store.S3 {
+func openS3(t testing.TB, c store.S3Options) *store.S3 {
 	t.Helper()
-	s, err := store.OpenS3(c)
+	s, err := store.OpenS3(t.Context(), c)
 	must(t, err)
 	return s
 }
@@ -279,28 +279,35 @@ func answering(t testing.TB, status int) string {
 	return l.Addr().String()
 }
 
-// TestS3KeysRotate: keys that are replaced in the file are taken up when the old ones are refused.
+// TestS3KeysRotate: keys that are replaced in their files are taken up when the old ones are refused.
 func TestS3KeysRotate(t *testing.T) {
 	m := startMinIO(t, false)
 	m.bucket(t, "rotate", minio.MakeBucketOptions{})
-	file := filepath.Join(t.TempDir(), "credentials")
+	dir := t.TempDir()
+	one, access, secret := filepath.Join(dir, "aws"), filepath.Join(dir, "access"), filepath.Join(dir, "secret")
 	write := func(user, password string) {
 		t.Helper()
-		text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", user, password)
-		must(t, os.WriteFile(file, []byte(text), 0o600))
+		aws := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", user, password)
+		for name, text := range map[string]string{one: aws, access: user + "\n", secret: password + "\n"} {
+			must(t, os.WriteFile(name, []byte(text), 0o600))
+		}
 	}
-	write("old", "old-password")
-	c := m.config("rotate")
-	c.AccessKey, c.SecretKey, c.CredentialsFile = "", "", file
-	s := openS3(t, c)
-	if err := s.Put(t.Context(), "x", []byte("x"), store.PutOptions{}); err == nil {
-		t.Fatal("the old keys are taken")
-	}
-	write(testUser, testPassword)
-	put(t, s, "x", "y")
-	for o, err := range s.List(t.Context(), "") {
-		if must(t, err); o.Key != "x" {
-			t.Errorf("listed %+v", o)
+	for name, change := range map[string]func(*store.S3Options){
+		"one file":  func(c *store.S3Options) { c.CredentialsFile = one },
+		"two files": func(c *store.S3Options) { c.AccessKeyFile, c.SecretKeyFile = access, secret },
+	} {
+		write("old", "old-password")
+		c := m.config("rotate")
+		c.AccessKey, c.SecretKey = "", ""
+		change(&c)
+		s := openS3(t, c)
+		if err := s.Put(t.Context(), "x", []byte("x"), store.PutOptions{}); err == nil {
+			t.Fatalf("%s: the old keys are taken", name)
+		}
+		write(testUser, testPassword)
+		put(t, s, "x", "y")
+		if got := keysOf(t, s, ""); len(got) != 1 || got[0] != "x" {
+			t.Errorf("%s: listed %v", name, got)
 		}
 	}
 }
@@ -316,29 +323,29 @@ func TestS3KeysFromTheEnvironment(t *testing.T) {
 }
 
 func TestS3Config(t *testing.T) {
-	good := store.S3Config{Endpoint: "127.0.0.1:9000", Bucket: "b"}
+	good := store.S3Options{Endpoint: "127.0.0.1:9000", Bucket: "b"}
 	for _, tt := range []struct {
 		name   string
-		change func(*store.S3Config)
+		change func(*store.S3Options)
 		want   string
 	}{
-		{"no endpoint", func(c *store.S3Config) { c.Endpoint = "" }, "required"},
-		{"no bucket", func(c *store.S3Config) { c.Bucket = "" }, "required"},
-		{"a scheme", func(c *store.S3Config) { c.Endpoint = "https://s3.example.com" }, "without a scheme"},
-		{"half a pair of keys", func(c *store.S3Config) { c.AccessKey = "x" }, "belong together"},
-		{"prefix without slash", func(c *store.S3Config) { c.Prefix = "casts" }, "slash"},
-		{"prefix that climbs", func(c *store.S3Config) { c.Prefix = "../" }, "valid key"},
-		{"unknown sse", func(c *store.S3Config) { c.SSE = "rot13" }, "s3 or kms"},
-		{"no ca file", func(c *store.S3Config) { c.CAFile = "/nonexistent" }, "ca_file"},
-		{"ca file without certificate", func(c *store.S3Config) { c.CAFile = os.DevNull }, "no certificate"},
+		{"no endpoint", func(c *store.S3Options) { c.Endpoint = "" }, "required"},
+		{"no bucket", func(c *store.S3Options) { c.Bucket = "" }, "required"},
+		{"a scheme", func(c *store.S3Options) { c.Endpoint = "https://s3.example.com" }, "without a scheme"},
+		{"half a pair of keys", func(c *store.S3Options) { c.AccessKey = "x" }, "belong together"},
+		{"prefix without slash", func(c *store.S3Options) { c.Prefix = "casts" }, "slash"},
+		{"prefix that climbs", func(c *store.S3Options) { c.Prefix = "../" }, "valid key"},
+		{"unknown sse", func(c *store.S3Options) { c.SSE = "rot13" }, "s3 or kms"},
+		{"no ca file", func(c *store.S3Options) { c.CAFile = "/nonexistent" }, "ca_file"},
+		{"ca file without certificate", func(c *store.S3Options) { c.CAFile = os.DevNull }, "no certificate"},
 	} {
 		c := good
 		tt.change(&c)
-		if _, err := store.OpenS3(c); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := store.OpenS3(t.Context(), c); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
 		}
 	}
-	if _, err := store.OpenS3(good); err != nil {
+	if _, err := store.OpenS3(t.Context(), good); err != nil {
 		t.Error(err)
 	}
 }
