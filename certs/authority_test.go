@@ -104,10 +104,6 @@ func TestSignUser(t *testing.T) {
 func TestSignUserRefuses(t *testing.T) {
 	a := newAuthority(t, Options{MaxValidity: time.Hour})
 	_, pub := newKey(t)
-	weak, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
-		t.Fatal(err)
-	}
 	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +137,7 @@ func TestSignUserRefuses(t *testing.T) {
 			}
 		}), pub, UserOptions{}, "too many groups"},
 		{"no key", ada, nil, UserOptions{}, "no public key"},
-		{"weak key", ada, sshKey(&weak.PublicKey), UserOptions{}, "2048"},
+		{"weak key", ada, weakKey(t), UserOptions{}, "2048"},
 		{"p521", ada, sshKey(&p521.PublicKey), UserOptions{}, "not taken"},
 		{"a certificate", ada, signUser(t, a, pub, UserOptions{}), UserOptions{}, "not taken"},
 		{"too long", ada, pub, UserOptions{Validity: 2 * time.Hour}, "not between 1m and 1h"},
@@ -522,4 +518,17 @@ func BenchmarkSignRecorder(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func weakKey(t testing.TB) ssh.PublicKey {
+	t.Helper()
+	k, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := ssh.NewPublicKey(&k.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
