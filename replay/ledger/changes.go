@@ -15,6 +15,7 @@ import (
 const (
 	topicHolds       = "holds"
 	topicRevocations = "revocations"
+	topicEnds        = "ends"
 )
 
 const (
@@ -227,6 +228,7 @@ func (l *Ledger) missed(ctx context.Context, since time.Time, tell func(topic, i
 		tell(topicHolds, id)
 	}
 	tell(topicRevocations, "")
+	tell(topicEnds, "")
 	return named(rows.Err())
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport-ssh/sallyport/policies"
+	"github.com/sallyport-ssh/sallyport/policies/storetest"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
 )
 
@@ -332,4 +333,15 @@ func TestHoldChangesAfterReconnect(t *testing.T) {
 		put(t, other, hold(id))
 		next(t, c, id)
 	}
+}
+
+// The contract of all stores of holds, as its owner tests it.
+func TestHoldStore(t *testing.T) {
+	onBoth(t, func(t *testing.T, _ string) {
+		fresh := newSQLite
+		if strings.HasSuffix(t.Name(), "postgres") {
+			fresh = newPostgres
+		}
+		storetest.Run(t, func() policies.Store { return open(t, fresh(t)) })
+	})
 }

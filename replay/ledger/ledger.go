@@ -122,6 +122,22 @@ type Identity struct {
 	Email   string   `json:"email,omitempty"`
 	Kind    string   `json:"kind,omitempty"` // human, agent
 	Groups  []string `json:"groups,omitempty"`
+	// OnBehalfOf goes on where an agent acts for an agent; see [Session].
+	OnBehalfOf *Identity `json:"on_behalf_of,omitempty"`
+}
+
+// maxDelegation bounds how many identities may stand behind one another.
+const maxDelegation = 8
+
+// last is whom i acts for in the end, itself if for nobody.
+func (i *Identity) last() (*Identity, error) {
+	for range maxDelegation {
+		if i.OnBehalfOf == nil {
+			return i, nil
+		}
+		i = i.OnBehalfOf
+	}
+	return nil, fmt.Errorf("a chain of more than %d identities: %w", maxDelegation, ErrTooLong)
 }
 
 // Key is what the identity is known by: issuer#subject.

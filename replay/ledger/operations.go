@@ -133,7 +133,7 @@ func (l *Ledger) Operations(ctx context.Context, sessionID string, after int64, 
 type OperationFilter struct {
 	Text         string    // in the text
 	SessionID    string    // exact
-	Identity     string    // key of the identity, or of whom it acts for
+	Identity     string    // key of the identity, or of whom it acts for in the end
 	Target       string    // name
 	Action       string    // exact
 	Decision     string    // exact

@@ -24,8 +24,8 @@ const (
 // A Session is one identity on one target through one channel.
 type Session struct {
 	ID, ConnectionID, Gate string
-	Identity               Identity
-	OnBehalfOf             *Identity // nil: acts for nobody
+	Identity               Identity  // its own OnBehalfOf is not stored
+	OnBehalfOf             *Identity // nil: acts for nobody; searches find the last of a chain
 	Target, TargetKind     string
 	Login                  string
 	Kind                   string // shell, exec, subsystem, forward
@@ -78,10 +78,14 @@ const insertSession = `INSERT INTO sessions (id, connection_id, gate, identity_k
 func (l *Ledger) startSession(ctx context.Context, s Session) error {
 	var c check
 	var behalf [4]string // key, name, e-mail, all of it
-	if b := s.OnBehalfOf; b != nil {
+	if s.OnBehalfOf != nil {
+		b, err := s.OnBehalfOf.last()
+		if err != nil {
+			return err
+		}
 		behalf = [4]string{
 			c.key("identity acted for", b.Key()), c.text("name acted for", b.Name, MaxKey),
-			c.text("email acted for", b.Email, MaxKey), c.json("identity acted for", b, MaxFacts),
+			c.text("email acted for", b.Email, MaxKey), c.json("identity acted for", s.OnBehalfOf, MaxFacts),
 		}
 	}
 	if s.Started.IsZero() {
@@ -195,7 +199,7 @@ func (l *Ledger) sweepSessions(ctx context.Context, gate string) ([]string, erro
 // SessionFilter chooses sessions. The zero value chooses all.
 type SessionFilter struct {
 	Text         string    // in the command, target, login, name, e-mail or identifier
-	Identity     string    // key, name or e-mail, of the identity or of whom it acts for
+	Identity     string    // key, name or e-mail, of the identity or of whom it acts for in the end
 	Target       string    // name
 	Gate         string    // name
 	ConnectionID string    // exact

@@ -38,7 +38,8 @@ func TestSessionRoundTrip(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		l := open(t, url)
 		s := session(1)
-		s.OnBehalfOf = &ledger.Identity{Issuer: "https://id.example", Subject: "boss", Name: "Boss", Email: "boss@example.com", Groups: []string{"dba"}}
+		s.OnBehalfOf = &ledger.Identity{Issuer: "https://id.example", Subject: "helper", Name: "Helper", Groups: []string{"dba"},
+			OnBehalfOf: &ledger.Identity{Issuer: "https://id.example", Subject: "boss", Name: "Boss", Email: "boss@example.com"}}
 		s.Command = "echo " + strings.Repeat("long ", 200)
 		start(t, l, s)
 
@@ -62,7 +63,7 @@ func TestSessionRoundTrip(t *testing.T) {
 		}
 		diff(t, "ended", got, want)
 
-		list, _, err := l.Sessions(t.Context(), ledger.SessionFilter{})
+		list, _, err := l.Sessions(t.Context(), ledger.SessionFilter{Identity: "boss@example.com"})
 		if err != nil || len(list) != 1 {
 			t.Fatalf("%d sessions, %v", len(list), err)
 		}
@@ -91,7 +92,12 @@ func TestSessionErrors(t *testing.T) {
 			change(&s)
 			t.Run(name, func(t *testing.T) { wantErr(t, l.StartSession(ctx, s), ledger.ErrInvalid) })
 		}
+		circle := &ledger.Identity{Issuer: "i", Subject: "s"}
+		circle.OnBehalfOf = circle
 		s := session(2)
+		s.OnBehalfOf = circle
+		wantErr(t, l.StartSession(ctx, s), ledger.ErrTooLong)
+		s = session(2)
 		s.Command = strings.Repeat("x", ledger.MaxText+1)
 		wantErr(t, l.StartSession(ctx, s), ledger.ErrTooLong)
 		_, err = l.Session(ctx, s.ID)

@@ -12,7 +12,7 @@ CREATE TABLE sessions (
     email         TEXT NOT NULL,
     identity_kind TEXT NOT NULL,
     group_names   TEXT NOT NULL,            -- JSON array
-    behalf_key    TEXT NOT NULL,            -- '' when nobody
+    behalf_key    TEXT NOT NULL,            -- the last it acts for, '' when nobody
     behalf_name   TEXT NOT NULL,
     behalf_email  TEXT NOT NULL,
     behalf        TEXT NOT NULL,            -- JSON identity, '' when nobody
@@ -102,6 +102,14 @@ CREATE INDEX revocations_fingerprint ON revocations (fingerprint) WHERE fingerpr
 CREATE INDEX revocations_identity ON revocations (identity_key) WHERE identity_key <> '';
 CREATE INDEX revocations_at ON revocations (at, n);
 
+CREATE TABLE end_requests (
+    n            BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    session_id   TEXT NOT NULL REFERENCES sessions (id),
+    requested_by TEXT NOT NULL,
+    reason       TEXT NOT NULL,
+    at           BIGINT NOT NULL
+);
+
 CREATE TABLE seals (
     n          BIGINT PRIMARY KEY,         -- 1, 2, 3, ... without a gap
     session_id TEXT NOT NULL,
@@ -173,6 +181,7 @@ CREATE INDEX holds_session ON holds (session_id);
 -- +goose Down
 DROP TABLE holds;
 DROP TABLE audit;
+DROP TABLE end_requests;
 DROP TABLE seal_head;
 DROP TABLE seals;
 DROP TABLE revocations;
