@@ -27,6 +27,8 @@ type CertError struct {
 	Serial uint64 // 0 if it was no certificate
 	KeyID  string // as the certificate claims, not proved: print it with %q
 	Why    string
+	// Ours: it names our user CA as its signer, so that whoever offers it may be told why.
+	Ours bool
 }
 
 func (e *CertError) Error() string {
@@ -68,9 +70,12 @@ func (c *UserChecker) Check(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Perm
 	if !ok {
 		return nil, &CertError{Why: "only certificates are taken: get one with `sallyport login`, or from POST /v1/certificates"}
 	}
+	if err := c.checkAuthority(cert); err != nil {
+		return nil, &CertError{Serial: cert.Serial, KeyID: cert.KeyId, Why: err.Error()}
+	}
 	id, err := c.check(conn, cert)
 	if err != nil {
-		return nil, &CertError{Serial: cert.Serial, KeyID: cert.KeyId, Why: err.Error()}
+		return nil, &CertError{Serial: cert.Serial, KeyID: cert.KeyId, Why: err.Error(), Ours: true}
 	}
 	p := &ssh.Permissions{
 		Extensions: wantedExtensions(cert),
@@ -82,12 +87,9 @@ func (c *UserChecker) Check(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Perm
 	return p, nil
 }
 
-// check asks everything of a certificate. Who signed it comes first, so that nothing of a stranger's
-// certificate is looked at further.
+// check asks everything else of a certificate. Who signed it was asked first, so that nothing of a
+// stranger's certificate is looked at further.
 func (c *UserChecker) check(conn ssh.ConnMetadata, cert *ssh.Certificate) (Identity, error) {
-	if err := c.checkAuthority(cert); err != nil {
-		return Identity{}, err
-	}
 	if err := checkShape(cert); err != nil {
 		return Identity{}, err
 	}
