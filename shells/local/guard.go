@@ -1,0 +1,412 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+
+	"github.com/sallyport-ssh/sallyport/shells"
+)
+
+// guardPath is where the file that makes bash ask lies inside.
+const guardPath = "/etc/guard.bashrc"
+
+//go:embed guard.bashrc
+var guardScript string
+
+// Bounds on what comes out of a sandbox over the guard's socket, where any program in it can write.
+const (
+	maxAsk     = 4 << 20 // bytes of one command
+	maxAskers  = 64      // processes with an unfinished message
+	maxWaiting = 64      // questions at once
+	maxKept    = 256     // answers kept for a process that got another's
+	maxBounces = 4096    // of one answer
+	answerSize = 256     // bytes, always: bash reads them at once
+)
+
+// guardedShell is the command line and environment of a shell that asks.
+func guardedShell(bash string, interactive bool, env []string) ([]string, []string) {
+	if interactive {
+		return []string{bash, "--noprofile", "--rcfile", guardPath, "-i"}, env
+	}
+	return []string{bash, "--noprofile", "--norc", "-s"}, append(env[:len(env):len(env)], "BASH_ENV="+guardPath)
+}
+
+// guard answers the questions of one guarded shell.
+type guard struct {
+	p     *process
+	ask   shells.Asker
+	log   *slog.Logger
+	conn  *net.UnixConn
+	ready chan struct{} // closed when the shell is guarded and may be typed into
+	typed atomic.Bool   // an interrupt was typed or sent since the last line
+
+	mu      sync.Mutex // all below
+	up      bool
+	pending map[string]*question
+	kept    map[string]*answer
+	order   []string // of kept, oldest first
+	line    line
+	calls   map[int]call
+	refused bool // the rest of the main shell's line is refused too
+	wg      sync.WaitGroup
+}
+
+type question struct {
+	pid    int
+	cancel context.CancelFunc
+}
+
+type answer struct {
+	record  []byte
+	bounces int
+}
+
+// line is what the main shell is running.
+type line struct {
+	number string // in the history; "" before the first
+	text   string
+	expect bool // it begins with a simple command, which must be asked
+}
+
+// errGuard is why a session is ended whose shell no longer asks.
+type errGuard struct{ what string }
+
+func (e *errGuard) Error() string {
+	return "the shell's guard was tampered with (" + e.what + "); the session was ended"
+}
+
+func newGuard(p *process, ask shells.Asker, log *slog.Logger) *guard {
+	return &guard{p: p, ask: ask, log: log, conn: p.hook, ready: make(chan struct{}),
+		pending: map[string]*question{}, kept: map[string]*answer{}, calls: map[int]call{}}
+}
+
+// serve reads until the sandbox is gone.
+func (g *guard) serve() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer g.wg.Wait()
+	defer cancel()
+	parts := map[int][]byte{}
+	buf := make([]byte, 64<<10)
+	for {
+		n, pid, err := readCred(g.conn, buf)
+		if err != nil {
+			return
+		}
+		msg, rest := append(parts[pid], buf[:n]...), []byte(nil)
+		for {
+			var fields []string
+			if fields, rest = cutMessage(msg); fields == nil {
+				break
+			}
+			g.handle(ctx, pid, fields)
+			msg = rest
+		}
+		delete(parts, pid)
+		if len(msg) > maxAsk || len(parts) >= maxAskers {
+			g.p.fail(&errGuard{"a question without an end"})
+			return
+		}
+		if len(msg) > 0 {
+			parts[pid] = msg
+		}
+	}
+}
+
+// fieldsOf is how many strings, each ended by a zero byte, a message has.
+var fieldsOf = map[byte]int{'A': 4, 'L': 2, 'P': 3, 'M': 1, 'R': 1}
+
+// cutMessage takes the first message off b. fields is nil when it is not whole. Its first field keeps
+// the letter of its kind.
+func cutMessage(b []byte) (fields []string, rest []byte) {
+	if len(b) == 0 {
+		return nil, b
+	}
+	n := fieldsOf[b[0]]
+	if n == 0 {
+		n = 1 // nobody's: passed over to its first zero
+	}
+	rest = b
+	for range n {
+		f, after, ok := bytes.Cut(rest, []byte{0})
+		if !ok {
+			return nil, b
+		}
+		fields, rest = append(fields, string(f)), after
+	}
+	return fields, rest
+}
+
+func (g *guard) handle(ctx context.Context, pid int, f []string) {
+	kind, id := byte(0), ""
+	if f[0] != "" {
+		kind, id = f[0][0], f[0][1:]
+	}
+	switch kind {
+	case 'R':
+		g.cameUp(pid)
+	case 'M':
+		g.bounce(id)
+	case 'P':
+		g.prompt(pid, id, f[1], f[2])
+	case 'A':
+		g.question(ctx, pid, id, func(ctx context.Context) error { return g.command(ctx, pid, f[1], f[2], f[3]) })
+	case 'L':
+		g.question(ctx, pid, id, func(ctx context.Context) error { return g.wholeLine(ctx, f[1]) })
+	}
+}
+
+func (g *guard) cameUp(pid int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if pid == g.p.pid && !g.up {
+		g.up = true
+		close(g.ready)
+	}
+}
+
+// question has one question answered, in a goroutine of its own: humans may take minutes.
+func (g *guard) question(ctx context.Context, pid int, id string, decide func(context.Context) error) {
+	ctx, cancel := context.WithCancel(ctx)
+	g.mu.Lock()
+	_, twice := g.pending[id]
+	_, again := g.kept[id]
+	full := len(g.pending) >= maxWaiting
+	if !twice && !again && !full {
+		g.pending[id] = &question{pid: pid, cancel: cancel}
+	}
+	g.mu.Unlock()
+	switch {
+	case len(id) != 16 || twice || again:
+		cancel()
+		g.p.fail(&errGuard{"a question was forged"})
+		return
+	case full:
+		cancel()
+		g.send(id, errors.New("refused: too many commands wait for an answer"))
+		return
+	}
+	var asker *pidHandle
+	if pid != g.p.pid { // the main shell shows a prompt when it gave up; others end
+		var err error
+		if asker, err = openPid(pid); err != nil {
+			cancel()
+		} else {
+			g.wg.Go(func() {
+				asker.wait()
+				cancel()
+			})
+		}
+	}
+	g.wg.Go(func() {
+		err := decide(ctx)
+		cancel()
+		if asker != nil {
+			asker.close()
+		}
+		g.answer(id, err)
+	})
+}
+
+// answer tells the shell.
+func (g *guard) answer(id string, err error) {
+	g.mu.Lock()
+	q := g.pending[id]
+	delete(g.pending, id)
+	if q != nil && err != nil {
+		g.refused = true
+	}
+	g.mu.Unlock()
+	if q != nil {
+		g.send(id, err)
+	}
+}
+
+// send writes an answer and keeps it: another process of the shell may take it from the socket.
+func (g *guard) send(id string, err error) {
+	verdict, text := byte('y'), ""
+	if err != nil {
+		verdict, text = 'n', oneLine(err.Error(), answerSize-20)
+	}
+	record := bytes.Repeat([]byte{' '}, answerSize)
+	copy(record, id)
+	record[16] = verdict
+	copy(record[17:], text+"|")
+	g.mu.Lock()
+	g.kept[id] = &answer{record: record}
+	if g.order = append(g.order, id); len(g.order) > maxKept {
+		delete(g.kept, g.order[0])
+		g.order = g.order[1:]
+	}
+	g.mu.Unlock()
+	g.write(record)
+}
+
+func (g *guard) write(record []byte) {
+	g.conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	if _, err := g.conn.Write(record); err != nil {
+		g.p.fail(errors.New("the shell does not take the answers to its questions"))
+	}
+}
+
+// bounce sends an answer again that reached another process than the one which asked.
+func (g *guard) bounce(id string) {
+	g.mu.Lock()
+	a := g.kept[id]
+	if a != nil {
+		if a.bounces++; a.bounces > maxBounces {
+			a = nil // who asked is gone
+		}
+	}
+	g.mu.Unlock()
+	if a != nil {
+		g.write(a.record)
+	}
+}
+
+// command decides on one simple command.
+func (g *guard) command(ctx context.Context, pid int, depth, cwd, text string) error {
+	g.mu.Lock()
+	g.line.expect = false
+	entered := g.entered(pid, depth, text)
+	line, stop := g.line.text, g.refused && pid == g.p.pid && g.line.number != ""
+	up := g.up
+	g.mu.Unlock()
+	switch {
+	case !up:
+		return errors.New("refused: the guard is not up")
+	case stop:
+		return errors.New("refused: it follows a refused command on the same line")
+	case text == "":
+		return errors.New("refused: the shell does not say what it is about to run")
+	case isHeader(text), entered:
+		return nil // runs nothing: what it substitutes is asked
+	}
+	if err := checkCommand(text); err != nil {
+		return err
+	}
+	if err := g.put(ctx, shells.Asked{Command: text, Cwd: cwd, Line: line}); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.calls) >= maxWaiting {
+		clear(g.calls)
+	}
+	n, _ := strconv.Atoi(depth)
+	g.calls[pid] = call{text: text, depth: n}
+	return nil
+}
+
+// call is the last command that a process was let run.
+type call struct {
+	text  string
+	depth int // of functions
+}
+
+// entered tells whether this is bash's second word on a call of a function, said when it enters: the same
+// text from the same process, next, one function deeper. The lock is held.
+func (g *guard) entered(pid int, depth, text string) bool {
+	last, ok := g.calls[pid]
+	delete(g.calls, pid)
+	n, err := strconv.Atoi(depth)
+	return ok && err == nil && last.text == text && n == last.depth+1
+}
+
+// put asks, and makes the end of ctx a refusal.
+func (g *guard) put(ctx context.Context, a shells.Asked) error {
+	err := g.ask.Ask(ctx, a)
+	if err == nil && ctx.Err() != nil {
+		return errors.New("refused: withdrawn")
+	}
+	return err
+}
+
+// wholeLine decides on what a line does besides simple commands. record is what `history 1` says of it.
+func (g *guard) wholeLine(ctx context.Context, record string) error {
+	number, text, _ := strings.Cut(strings.TrimLeft(record, " "), " ")
+	number = strings.TrimSuffix(number, "*")
+	text = strings.TrimSuffix(strings.TrimPrefix(text, " "), "\n")
+	facts := readLine(text)
+	g.mu.Lock()
+	unseen := number == "" || number == g.line.number
+	g.line = line{number: number, text: text, expect: facts.startsSimple}
+	g.refused = false
+	g.mu.Unlock()
+	g.typed.Store(false)
+	if unseen {
+		return errors.New("refused: the history does not hold this line, so the guard cannot see it")
+	}
+	if !facts.needsAsk {
+		return nil
+	}
+	return g.put(ctx, shells.Asked{Command: text, Line: text})
+}
+
+// prompt is the main shell's report that it waits for a line.
+func (g *guard) prompt(pid int, flags, opts, trap string) {
+	if pid != g.p.pid {
+		return
+	}
+	g.mu.Lock()
+	silent := g.line.expect && !g.refused && !g.typed.Load()
+	g.line.expect, g.refused = false, false
+	for _, q := range g.pending {
+		if q.pid == pid {
+			q.cancel()
+		}
+	}
+	g.mu.Unlock()
+	switch {
+	case strings.TrimSpace(trap) != `trap -- '\__sallyport_guard' DEBUG`:
+		g.p.fail(&errGuard{"its trap is gone"})
+	case !strings.Contains(flags, "T") || !strings.Contains(":"+opts+":", ":extdebug:"):
+		g.p.fail(&errGuard{"it was switched off"})
+	case silent:
+		g.p.fail(&errGuard{"a command ran unasked"})
+	}
+}
+
+// oneLine is s fit for the answer's field: printable ASCII, at most n bytes.
+func oneLine(s string, n int) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '|':
+			r = '/'
+		case r > unicode.MaxASCII || r < ' ' || r == 0x7f:
+			r = '?'
+		}
+		b.WriteRune(r)
+	}
+	if s = b.String(); len(s) > n {
+		s = s[:n-3] + "..."
+	}
+	return s
+}
+
+// await returns when the shell is guarded.
+func (g *guard) await(ctx context.Context, limit time.Duration) error {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-g.ready:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-g.p.exited:
+		return errors.New("the shell ended before its guard was up")
+	case <-t.C:
+		return fmt.Errorf("the shell's guard did not come up within %v: it needs bash 5.1 or newer", limit)
+	}
+}
