@@ -34,6 +34,7 @@ type Set struct {
 // policy is one statement.
 type policy struct {
 	ref    Ref
+	named  bool // by @id
 	permit bool
 	annotations
 	cedar *cedar.Policy
@@ -57,6 +58,7 @@ func Parse(sources ...Source) (*Set, error) {
 		problems = append(problems, Problem{File: sources[0].Name, Line: 1, Column: 1,
 			What: fmt.Sprintf("%d policies are more than the %d that one set may have", len(all), maxPolicies)})
 	}
+	nameUnnamed(all)
 	problems = append(problems, duplicateIDs(all)...)
 	for _, p := range all {
 		problems = append(problems, p.check()...)
@@ -206,7 +208,7 @@ func parseSource(src Source) ([]*policy, Problems) {
 		for k, v := range cp.Annotations() {
 			given[string(k)] = string(v)
 		}
-		if _, ok := given["id"]; !ok {
+		if _, p.named = given["id"]; !p.named {
 			given["id"] = defaultID(src.Name, at.Line)
 		}
 		p.ref = Ref{ID: given["id"], File: src.Name, Line: at.Line, Column: at.Column}
@@ -229,6 +231,28 @@ func defaultID(file string, line int) string {
 		base = "policy"
 	}
 	return fmt.Sprintf("%.60s:%d", base, line)
+}
+
+// nameUnnamed keeps apart the policies without @id whose places have the same name: on one line, or in files of the same
+// name.
+func nameUnnamed(all []*policy) {
+	taken := map[string]bool{}
+	for _, p := range all {
+		taken[p.ref.ID] = taken[p.ref.ID] || p.named
+	}
+	for _, p := range all {
+		if p.named {
+			continue
+		}
+		base := p.ref.ID
+		for n := 2; taken[p.ref.ID]; n++ {
+			p.ref.ID = fmt.Sprintf("%s+%d", base, n)
+		}
+		taken[p.ref.ID] = true
+		for i := range p.terms.Needs {
+			p.terms.Needs[i].Policy = p.ref.ID
+		}
+	}
 }
 
 // problem is something wrong with p, at a byte offset of its file.
