@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/smallstep/certificates/authority"
@@ -167,7 +168,12 @@ func (a *Authority) embed() error {
 	return nil
 }
 
+// embedding guards smallstep's constructor, which writes package variables without a lock.
+var embedding sync.Mutex
+
 func (a *Authority) newEmbedded(opts ...authority.Option) (*authority.Authority, error) {
+	embedding.Lock()
+	defer embedding.Unlock()
 	return authority.NewEmbedded(append(opts,
 		authority.WithQuietInit(),
 		authority.WithConfig(&config.Config{AuthorityConfig: &config.AuthConfig{

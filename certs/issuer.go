@@ -89,6 +89,9 @@ func (is *issuer) check(ctx context.Context, set *keySet, raw string) ([]byte, e
 		SupportedSigningAlgs: is.config.Algorithms,
 	})
 	if _, err := v.Verify(ctx, raw); err != nil {
+		if watch.payload != nil { // the signature holds, and what it covers is not an ID token
+			return nil, refuse(ErrClaims, "", "the token's claims are of the wrong type")
+		}
 		return nil, is.explain(set, watch.err, err)
 	}
 	return watch.payload, nil

@@ -243,6 +243,9 @@ func peek(raw string) (header, error) {
 	if err != nil {
 		return header{}, err
 	}
+	if _, err := decodeBase64(parts[2]); err != nil {
+		return header{}, err
+	}
 	if !tokenType(head["typ"]) {
 		return header{}, refuse(ErrMalformed, "send the ID token", "the JWT is of a type that is no sign-in")
 	}
@@ -252,11 +255,20 @@ func peek(raw string) (header, error) {
 }
 
 func decodePart(s string) (claims, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	b, err := decodeBase64(s)
 	if err != nil {
-		return nil, refuse(ErrMalformed, "", "the token is not base64url")
+		return nil, err
 	}
 	return parseClaims(b)
+}
+
+// decodeBase64 takes one spelling only: Go's decoder skips newlines, and others leave bits over.
+func decodeBase64(s string) ([]byte, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || strings.ContainsAny(s, "\r\n") {
+		return nil, refuse(ErrMalformed, "", "the token is not base64url")
+	}
+	return b, nil
 }
 
 // tokenType refuses JWTs made for another use, such as logout tokens and DPoP proofs, which an issuer
