@@ -3,9 +3,17 @@ package replay
 import (
 	"context"
 	"crypto/x509"
-	"io"
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sallyport-ssh/sallyport/replay/cast"
 	"github.com/sallyport-ssh/sallyport/replay/store"
@@ -13,90 +21,314 @@ import (
 
 // Options configure an Archive. SpoolDir, Store and Signer are required.
 type Options struct {
-	SpoolDir string      // made 0700 if missing; on a local disk
+	SpoolDir string      // made 0700 if missing; on a local disk; one archive at a time
 	Store    store.Store // where recordings go in the end
 	Signer   Signer
 	Roots    *x509.CertPool // of Signer's chains; nil: recordings are checked, their keys are not
 	Gate     string         // this gate's name, in recordings and logs
 	Log      *slog.Logger   // nil: none
 
-	// OnSeal hears of every seal, at least once, from End or, when it failed there, later and again until
+	// OnSeal hears of every seal, at least once: from End or, when it failed there, later and again until
 	// it returns nil. A recording leaves the spool only after that.
 	OnSeal func(context.Context, Seal) error
-	// OnAlarm hears of what an operator must know: a recording that failed, a store that does not take
-	// segments, a recording set aside. It must not block.
+	// OnAlarm hears of what an operator must know. It must not block.
 	OnAlarm func(Alarm)
 
 	SpoolLimit int64            // bytes; new sessions are refused at nine tenths of it, recordings fail at it. Default 8 GiB
-	Checkpoint time.Duration    // how old an unsigned byte may grow. Default 500 ms, at most 1 s
+	Checkpoint time.Duration    // how old an unsigned byte may grow. Default 500 ms, at most 700 ms
 	ShipAfter  time.Duration    // how old an unshipped byte may grow. Default 3 s
+	Shippers   int              // segments under way at once. Default 4
 	Keep       store.PutOptions // how the store is to keep segments
 }
 
 // Alarm is something an operator must know.
 type Alarm struct {
 	Session string // "" when it is about the archive as a whole
-	What    string // record, sync, ship, seal, quarantine, spool
+	What    string // "record", "sync", "seal", "ship", "quarantine"
 	Err     error
 }
 
-// Archive writes, ships, finds and opens recordings.
-type Archive struct{}
+// What the archive does when nothing else is said.
+const (
+	defaultSpoolLimit = 8 << 30
+	defaultCheckpoint = 500 * time.Millisecond
+	maxCheckpoint     = 700 * time.Millisecond
+	defaultShipAfter  = 3 * time.Second
+	defaultShippers   = 4
+	tick              = 250 * time.Millisecond
 
-// OpenArchive prepares the spool and starts the goroutines that sync and ship. Call Recover before the
+	signAfter    = 256 << 10 // unsigned bytes at which a checkpoint is written at once
+	maxUnsynced  = 4 << 20   // bytes not known to be on disk at which a writer has to wait for the disk
+	segmentSize  = 8 << 20   // bytes of a recording in one segment, at most
+	shipAtOnce   = 1 << 20   // unshipped bytes at which a segment is shipped before its time
+	syncAllAbove = 64        // recordings to flush at which the whole filesystem is flushed instead
+)
+
+var sessionID = regexp.MustCompile(`^[0-9a-z]{6,40}$`)
+
+// Archive writes, ships, finds and opens recordings. Its methods are safe for concurrent use. Lock order:
+// Recording.mu before Archive.mu.
+type Archive struct {
+	o     Options
+	lib   *Library
+	dir   *os.File // the spool; holds its lock
+	used  atomic.Int64
+	stats counters
+
+	ctx    context.Context // of the background work
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	syncer chan struct{} // wakes the syncer before its time
+	jobs   chan *Recording
+
+	mu      sync.Mutex
+	closed  bool
+	newFile bool                  // the spool's directory has entries that were not flushed
+	recs    map[string]*Recording // everything in the spool, sealed or not
+	dirty   []*Recording          // has bytes to sign or flush, oldest first
+	pending map[*Recording]bool   // has something to ship or to finish
+}
+
+type counters struct {
+	started, sealed, failures, shipped, segments, quarantined atomic.Uint64
+}
+
+// Stats are figures for metrics.
+type Stats struct {
+	Live        int           // recordings of running sessions
+	Waiting     int           // recordings that are sealed or broken and still in the spool
+	SpoolBytes  int64         // bytes in the spool
+	SpoolLimit  int64         // and how many there may be
+	Behind      time.Duration // age of the oldest byte that is not in the store yet
+	Started     uint64
+	Sealed      uint64
+	Failures    uint64 // attempts to record, flush, seal or ship that failed
+	Segments    uint64 // shipped
+	Shipped     uint64 // bytes of recordings shipped
+	Quarantined uint64
+}
+
+// OpenArchive prepares the spool and starts the goroutines that flush and ship. Call Recover before the
 // first Start, and Close at the end.
-func OpenArchive(o Options) (*Archive, error) { return nil, ErrClosed }
+func OpenArchive(o Options) (*Archive, error) {
+	if o.SpoolDir == "" || o.Store == nil || o.Signer == nil {
+		return nil, errors.New("open archive: spool, store and signer are required")
+	}
+	o.defaults()
+	a := &Archive{
+		o: o, lib: &Library{Spool: o.SpoolDir, Store: o.Store, Roots: o.Roots},
+		syncer: make(chan struct{}, 1), jobs: make(chan *Recording),
+		recs: map[string]*Recording{}, pending: map[*Recording]bool{},
+	}
+	if err := a.lockSpool(); err != nil {
+		return nil, fmt.Errorf("open archive: %w", err)
+	}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.wg.Go(a.syncLoop)
+	a.wg.Go(a.shipLoop)
+	for range o.Shippers {
+		a.wg.Go(a.shipper)
+	}
+	return a, nil
+}
+
+func (o *Options) defaults() {
+	if o.SpoolLimit <= 0 {
+		o.SpoolLimit = defaultSpoolLimit
+	}
+	if o.Checkpoint <= 0 {
+		o.Checkpoint = defaultCheckpoint
+	}
+	o.Checkpoint = min(o.Checkpoint, maxCheckpoint)
+	if o.ShipAfter <= 0 {
+		o.ShipAfter = defaultShipAfter
+	}
+	if o.Shippers <= 0 {
+		o.Shippers = defaultShippers
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.OnSeal == nil {
+		o.OnSeal = func(context.Context, Seal) error { return nil }
+	}
+	if o.OnAlarm == nil {
+		o.OnAlarm = func(Alarm) {}
+	}
+}
+
+// lockSpool makes the spool where it is missing and takes its lock, which ends with the process.
+func (a *Archive) lockSpool() error {
+	if err := os.MkdirAll(filepath.Join(a.o.SpoolDir, quarantine), 0o700); err != nil {
+		return err
+	}
+	if err := os.Chmod(a.o.SpoolDir, 0o700); err != nil {
+		return err
+	}
+	dir, err := os.Open(a.o.SpoolDir)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		dir.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("spool %s is in use by another gate", a.o.SpoolDir)
+		}
+		return fmt.Errorf("lock spool %s: %w", a.o.SpoolDir, err)
+	}
+	a.dir = dir
+	return nil
+}
 
 // Start begins the recording of a session. It fails with [ErrSpoolFull] when the spool is nearly full.
-func (a *Archive) Start(ctx context.Context, m Meta) (*Recording, error) { return nil, ErrClosed }
-
-// Recover seals and ships what former lives of this gate left in the spool. What is damaged is set aside
-// and reported, joined with [ErrQuarantine], and stops nothing else.
-func (a *Archive) Recover(ctx context.Context) error { return ErrClosed }
-
-// Open returns the recording of a session as far as it is written: from the spool, or from the store.
-func (a *Archive) Open(ctx context.Context, id string) (io.ReadCloser, error) {
-	return nil, ErrNoSession
+func (a *Archive) Start(ctx context.Context, m Meta) (*Recording, error) {
+	r, err := a.start(ctx, m)
+	if err != nil {
+		return nil, fmt.Errorf("record session: %w", err)
+	}
+	return r, nil
 }
 
-// Follow is Open for a live session: reads wait for more, until the seal was read or ctx ends.
-func (a *Archive) Follow(ctx context.Context, id string) (io.ReadCloser, error) {
-	return nil, ErrNoSession
+func (a *Archive) start(ctx context.Context, m Meta) (*Recording, error) {
+	if !sessionID.MatchString(m.SessionID) {
+		return nil, ErrSessionID
+	}
+	used := a.used.Load()
+	if used >= a.o.SpoolLimit || used >= a.o.SpoolLimit/10*9 && !m.Essential {
+		return nil, ErrSpoolFull
+	}
+	if m.Gate == "" {
+		m.Gate = a.o.Gate
+	}
+	key, chain, err := a.o.Signer.NewSessionKey(ctx, m.SessionID)
+	if err != nil {
+		return nil, fmt.Errorf("session key: %w", err)
+	}
+	r := &Recording{a: a, id: m.SessionID, added: time.Now()}
+	if err := a.add(r); err != nil {
+		return nil, err
+	}
+	if err := r.create(m, cast.WriterOptions{Session: m.SessionID, Key: key, Chain: chain}); err != nil {
+		a.drop(r)
+		return nil, err
+	}
+	a.stats.started.Add(1)
+	return r, nil
 }
 
-// Verify checks the recording of a session. An error means that nothing was decided.
-func (a *Archive) Verify(ctx context.Context, id string) (cast.Report, error) {
-	return cast.Report{}, ErrNoSession
+// add makes the archive know r.
+func (a *Archive) add(r *Recording) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return ErrClosed
+	}
+	if a.recs[r.id] != nil {
+		return ErrExists
+	}
+	a.recs[r.id] = r
+	return nil
 }
 
-// Sessions yields the ids of all recordings in the store and in the spool, each once, in order.
-// Close stops taking recordings and ships what is sealed until ctx ends. What is left stays in the spool.
-func (a *Archive) Close(ctx context.Context) error { return nil }
+func (a *Archive) drop(r *Recording) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.recs, r.id)
+	delete(a.pending, r)
+}
 
-// Recording is one session's recording. It is safe for concurrent use. Its first error is sticky: every
-// later call returns it, and the seal says truncated.
-type Recording struct{}
+func (a *Archive) find(id string) *Recording {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.recs[id]
+}
 
-// Output records p, exactly, as what the session put out on s. When it returns nil the bytes survive the
-// death of this process.
-func (r *Recording) Output(s Stream, p []byte) error { return ErrClosed }
+func (a *Archive) path(id string) string { return spoolPath(a.o.SpoolDir, id) }
 
-// Input records what was typed. Call it only where policy asks for it: passwords are typed, too.
-func (r *Recording) Input(p []byte) error { return ErrClosed }
+// alarm counts a failure and tells the operator.
+func (a *Archive) alarm(session, what string, err error) {
+	a.stats.failures.Add(1)
+	a.o.Log.Error("recording: "+what+" failed", "session", session, "error", err)
+	a.o.OnAlarm(Alarm{Session: session, What: what, Err: err})
+}
 
-// Resize records the terminal's new size in characters.
-func (r *Recording) Resize(cols, rows uint32) error { return ErrClosed }
+// Stats returns figures for metrics.
+func (a *Archive) Stats() Stats {
+	s := Stats{
+		SpoolBytes: a.used.Load(), SpoolLimit: a.o.SpoolLimit,
+		Started: a.stats.started.Load(), Sealed: a.stats.sealed.Load(), Failures: a.stats.failures.Load(),
+		Segments: a.stats.segments.Load(), Shipped: a.stats.shipped.Load(), Quarantined: a.stats.quarantined.Load(),
+	}
+	now := time.Now()
+	for _, r := range a.all() {
+		r.mu.Lock()
+		if r.ended {
+			s.Waiting++
+		} else {
+			s.Live++
+		}
+		if !r.behind.IsZero() {
+			s.Behind = max(s.Behind, now.Sub(r.behind))
+		}
+		r.mu.Unlock()
+	}
+	return s
+}
 
-// Marker records a named point on the timeline.
-func (r *Recording) Marker(label string) error { return ErrClosed }
+func (a *Archive) all() []*Recording {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := make([]*Recording, 0, len(a.recs))
+	for _, r := range a.recs {
+		all = append(all, r)
+	}
+	return all
+}
 
-// Note records a fact as JSON. Kinds are lower-case words: "op", "decision", "hold", "mask", ... Operations
-// ("op") are counted. An error about v itself is not sticky.
-func (r *Recording) Note(kind string, v any) error { return ErrClosed }
+// Close takes no new recordings and ships what is sealed until ctx ends. What is left stays in the spool,
+// signed and flushed, for the next Recover. It returns an error when that is anything.
+func (a *Archive) Close(ctx context.Context) error {
+	a.mu.Lock()
+	again := a.closed
+	a.closed = true
+	a.mu.Unlock()
+	if again {
+		return nil
+	}
+	left := a.drain(ctx)
+	a.cancel()
+	a.wg.Wait()
+	for _, r := range a.all() {
+		r.abandon()
+	}
+	if err := a.dir.Close(); err != nil {
+		return fmt.Errorf("close archive: %w", err)
+	}
+	if left > 0 {
+		return fmt.Errorf("close archive: %d recordings stay in the spool: %w", left, context.Cause(ctx))
+	}
+	return nil
+}
 
-// Masked counts n values that were masked.
-func (r *Recording) Masked(n int) {}
-
-// End seals the recording, hands the seal to OnSeal and leaves the rest to the shippers. It must be called
-// once for every recording, whatever happened.
-func (r *Recording) End(ctx context.Context, e End) (Seal, error) { return Seal{}, ErrClosed }
+// drain waits until no sealed recording is in the spool, and returns how many still are.
+func (a *Archive) drain(ctx context.Context) int {
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	for {
+		left := 0
+		for _, r := range a.all() {
+			r.mu.Lock()
+			if r.ended {
+				left++
+			}
+			r.mu.Unlock()
+		}
+		if left == 0 || ctx.Err() != nil {
+			return left
+		}
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+	}
+}

@@ -82,6 +82,9 @@ type RecoverOptions struct {
 	Key    ed25519.PrivateKey // minted for the same session
 	Chain  [][]byte
 	Reason string
+	// Failed says how the recorder failed before the session ended: the seal then says truncated, whatever
+	// the file looks like. "": it did not.
+	Failed string
 	Now    func() time.Time // time.Now
 }
 
@@ -94,19 +97,19 @@ func (m *Remains) Seal(f File, o RecoverOptions) (Seal, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	state := Recovered
-	if m.Damaged {
-		state = Truncated
+	state, why := Recovered, ""
+	switch {
+	case o.Failed != "":
+		state, why = Truncated, o.Failed
+	case m.Damaged:
+		state, why = Truncated, m.Report.Why
 	}
 	var out bytes.Buffer
 	w, err := m.writer(f, &out, o)
 	if err != nil {
 		return Seal{}, err
 	}
-	note := recoveredNote{Signed: m.c.own, Dropped: m.Dropped, Damaged: m.Damaged}
-	if m.Damaged {
-		note.Why = m.Report.Why
-	}
+	note := recoveredNote{Signed: m.c.own, Dropped: m.Dropped, Damaged: m.Damaged, Why: why}
 	if err := w.Note("recovered", note); err != nil {
 		return Seal{}, err
 	}
@@ -121,7 +124,7 @@ func (m *Remains) Seal(f File, o RecoverOptions) (Seal, error) {
 		return Seal{}, fmt.Errorf("cut recording: %w", err)
 	}
 	if _, err := f.WriteAt(out.Bytes(), m.Keep); err != nil {
-		return Seal{}, fmt.Errorf("seal recording: %w", err)
+		return Seal{}, errors.Join(fmt.Errorf("seal recording: %w", err), f.Truncate(m.Keep))
 	}
 	return seal, nil
 }

@@ -27,7 +27,7 @@ type Report struct {
 	Session string `json:"session,omitempty"`
 	Trusted bool   `json:"trusted"` // the keys were certified under the given roots
 	Sealed  bool   `json:"sealed"`
-	Live    bool   `json:"live,omitempty"` // still being written by the gate that was asked
+	Live    bool   `json:"live,omitempty"` // without a seal, and still in the spool of a gate
 	Seal    *Seal  `json:"seal,omitempty"`
 
 	Size        int64  `json:"size"`        // bytes looked at
