@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 )
@@ -166,6 +167,10 @@ func (k factKind) fromYAML(v any) any {
 	switch n := v.(type) {
 	case uint64:
 		return int64(n)
+	case string:
+		if at, err := time.Parse(time.RFC3339, n); err == nil && k == factTime {
+			return at
+		}
 	case nil:
 		if k == factStrings {
 			return []string{}
