@@ -13,7 +13,7 @@ unset BASH_ENV
 __sallyport_guard() {
 	POSIXLY_CORRECT=y
 	if [[ -o posix ]]; then
-		unset -f local set printf read kill exit return unset
+		unset -f local set printf read kill exit return trap unset
 		unset POSIXLY_CORRECT
 		__sallyport_ask
 	else
@@ -44,6 +44,7 @@ __sallyport_ask() {
 	__sallyport_answer=${__sallyport_answer:17}
 	__sallyport_answer=${__sallyport_answer%%|*}
 	{ printf '%s\n' "$__sallyport_answer" >/dev/tty || printf '%s\n' "$__sallyport_answer" >&2; } 2>/dev/null
+	trap - INT EXIT # what they run now would not be asked
 	if [[ $- != *i* ]]; then exit 77; fi
 	kill -INT $$ # the rest of the line goes too: it may count on what was refused
 	if [[ $BASHPID != $$ ]]; then
@@ -58,7 +59,7 @@ __sallyport_ask() {
 __sallyport_line() {
 	POSIXLY_CORRECT=y
 	if [[ -o posix ]]; then
-		unset -f local set printf read kill history exit return unset
+		unset -f local set printf read kill history exit return trap unset
 		unset POSIXLY_CORRECT
 		__sallyport_show
 	fi
@@ -111,7 +112,7 @@ __sallyport_report() {
 }
 
 readonly -f __sallyport_guard __sallyport_ask __sallyport_line __sallyport_show __sallyport_prompt __sallyport_report
-readonly FUNCNAME SRANDOM BASHPID BASH_ALIASES BASH_COMMAND FUNCNEST=0
+readonly FUNCNAME SRANDOM BASHPID BASH_ALIASES BASH_COMMAND FUNCNEST=0 PS4='+ '
 if [[ $- == *i* ]]; then
 	PS1='\u@\h:\w\$ '
 	unset HISTFILE

@@ -93,19 +93,28 @@ func none(args []*syntax.Word, bad func(string) bool) bool {
 	return true
 }
 
-// trapRule: the handler may be anything, for what it runs is asked. The conditions follow it.
+// trapRule lets signals be ignored and reset. A handler is refused whatever it does: it may run while the
+// guard itself runs in the shell, and then nothing of it is asked.
 func trapRule(args []*syntax.Word) bool {
-	guards := func(s string) bool { return strings.HasSuffix(strings.ToUpper(s), "DEBUG") }
-	for i, a := range args {
-		s, ok := literal(a)
-		if i == 0 && ok && strings.HasPrefix(s, "-") && len(s) > 1 && s != "--" {
-			return none(args[1:], func(string) bool { return false }) // -l, -p: shows them
-		}
-		if i > 0 && (!ok || guards(s)) || i == 0 && ok && len(args) == 1 && guards(s) {
+	if len(args) > 0 {
+		s, ok := literal(args[0])
+		switch {
+		case !ok:
+			return false
+		case s == "-l" || s == "-p" || s == "-lp":
+			return none(args[1:], func(string) bool { return false })
+		case s == "--":
+			return trapRule(args[1:])
+		case len(args) > 1 && (s == "" || s == "-"):
+			args = args[1:]
+		case len(args) > 1 || strings.HasPrefix(s, "-"):
 			return false
 		}
 	}
-	return len(args) != 1 || none(args, guards)
+	return none(args, func(s string) bool {
+		s = strings.TrimPrefix(strings.ToUpper(s), "SIG")
+		return s == "DEBUG" || s == "RETURN" || s == "ERR"
+	})
 }
 
 func setRule(args []*syntax.Word) bool {

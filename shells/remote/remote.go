@@ -7,22 +7,23 @@ package remote
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
+	"regexp"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
-
-	"github.com/sallyport-ssh/sallyport/shells"
 )
 
 // Grant is what a certificate shall allow.
 type Grant struct {
 	Login         string        // the one principal
-	ForceCommand  string        // what the host runs whatever the client asks; "" is any
-	SourceAddress string        // CIDR that the connection comes from
+	ForceCommand  string        // exactly what the host runs, whatever is asked of it; "" for a shell
+	SourceAddress []string      // where the connection comes from
 	Validity      time.Duration // from now
 	KeyID         string        // what the host's log shows
-	Pty           bool          // permit a terminal
 }
 
 // Minter signs the certificate for one connection.
@@ -32,17 +33,20 @@ type Minter interface {
 
 // Config is one SSH host. At least one of HostCAs, HostKeys and KnownHosts says how it is known.
 type Config struct {
-	Name  string // of the target; what its host certificate must name, unless HostNames says otherwise
+	Name  string // of the target
 	Addr  string // host:port; the port defaults to 22
-	Login string // user for requests that name none
+	Login string // user for requests that name none; "" makes a login necessary
 
 	HostCAs    []ssh.PublicKey // whose host certificates for one of HostNames are accepted
 	HostNames  []string        // default: Name and the host of Addr
 	HostKeys   []ssh.PublicKey // pinned keys
-	KnownHosts []string        // lines of a known_hosts file, matched against the host of Addr and Name
+	KnownHosts []string        // lines of a known_hosts file, for the host of Addr
 
 	Minter Minter
-	KeyID  string // prefix of the certificates' key id; default "sallyport"
+	KeyID  string // the certificates' key id; default "sallyport"
+	// SourceAddress is where hosts see the gate come from, when there is address translation on the
+	// way; default the local address of each connection.
+	SourceAddress []string
 
 	DialTimeout time.Duration // until the TCP connection stands; default 10 s
 	OpenTimeout time.Duration // from then until the session runs; default 20 s
@@ -53,33 +57,56 @@ type Config struct {
 
 // Remote is a target of kind ssh. It is safe for concurrent use.
 type Remote struct {
-	c Config
+	c     Config
+	hosts *hostKeys
 }
 
+// validity of a certificate. Hosts look at it once, when the connection is made.
+const validity = time.Minute
+
+var loginName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$`)
+
 // New checks c. It dials nothing.
-func New(c Config) (*Remote, error) { return &Remote{c: c}, nil }
+func New(c Config) (*Remote, error) {
+	wrong := func(format string, args ...any) (*Remote, error) {
+		return nil, fmt.Errorf("target %q: "+format, append([]any{c.Name}, args...)...)
+	}
+	if c.Minter == nil {
+		return wrong("no minter: there is nobody to certify keys for it")
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil && c.Addr != "" {
+		c.Addr = net.JoinHostPort(strings.Trim(c.Addr, "[]"), "22")
+	}
+	host, port, err := net.SplitHostPort(c.Addr)
+	if err != nil || host == "" || port == "" {
+		return wrong("address %q: want host:port", c.Addr)
+	}
+	if c.Login != "" && !loginName.MatchString(c.Login) {
+		return wrong("login %q: not a user name", c.Login)
+	}
+	if len(c.HostNames) == 0 {
+		c.HostNames = []string{c.Name, host}
+	}
+	if c.KeyID == "" {
+		c.KeyID = "sallyport"
+	}
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&c.DialTimeout, 10 * time.Second}, {&c.OpenTimeout, 20 * time.Second}, {&c.KeepAlive, 15 * time.Second}} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	hosts, err := newHostKeys(c)
+	if err != nil {
+		return wrong("%w", err)
+	}
+	return &Remote{c: c, hosts: hosts}, nil
+}
 
 // Guard is "none": nothing on the host looks at the commands of an interactive shell.
 func (r *Remote) Guard() string { return "none" }
-
-// Open starts q on the host. Errors are [*Error], but for ctx's own.
-func (r *Remote) Open(ctx context.Context, q shells.Request) (shells.Process, error) {
-	return nil, context.Canceled
-}
-
-// An Error is a session that could not be opened or was lost. Public is one line that may be shown to the
-// user; Err is for the log and may hold what the host said, quoted.
-type Error struct {
-	Target string
-	Public string
-	Err    error
-}
-
-func (e *Error) Error() string {
-	s := "target " + e.Target + ": " + e.Public
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	return s
-}
-func (e *Error) Unwrap() error { return e.Err }
