@@ -17,7 +17,7 @@ func hookTar(c *call) bool {
 	if c.why != "" {
 		c.opaque(c.why)
 	}
-	if c.info {
+	if c.onlyInfo() {
 		return true
 	}
 	c.doubts()
@@ -43,17 +43,17 @@ func (c *call) oldTar(letters string, args []arg) []arg {
 
 // tarFiles draws the facts from what tar does: create, add, extract, list.
 func (c *call) tarFiles() {
-	create := c.has("-c", "-r", "-u", "-A")
-	extract := c.has("-x")
-	if create == extract && !c.has("-t", "-d", "--delete") {
+	create := c.has("-c", "--create", "-r", "--append", "-u", "--update", "-A", "--catenate", "--concatenate")
+	extract := c.has("-x", "--extract", "--get")
+	if create == extract && !c.has("-t", "--list", "-d", "--diff", "--compare", "--test-label", "--delete") {
 		c.opaque("unknown what tar does")
 	}
 	for _, g := range c.opts {
 		switch {
 		case !g.has:
-		case g.o.name == "-f":
+		case g.is("-f", "--file"):
 			c.tarArchive(g.value, create || c.has("--delete"))
-		case g.o.name == "-C":
+		case g.is("-C", "--directory", "--one-top-level"):
 			if extract {
 				c.class |= Write
 				c.write(g.value)
@@ -62,7 +62,7 @@ func (c *call) tarFiles() {
 			c.word(g.o.kind, g.value)
 		}
 	}
-	if extract && !c.has("-O") {
+	if extract && !c.has("-O", "--to-stdout") {
 		c.class |= Write
 	}
 	for _, a := range c.operands {
@@ -104,7 +104,7 @@ var sqlDestroys = []string{"drop", "truncate", "delete", "flushall", "flushdb"}
 func hookSQL(c *call) bool {
 	c.opaque(c.label + " runs statements that are not understood here")
 	for _, g := range c.opts {
-		if g.has && (g.o.name == "-c" || g.o.name == "-e") {
+		if g.has && g.is("-c", "--command", "-e", "--execute", "--eval") {
 			c.sql(g.value.text)
 		}
 	}

@@ -23,7 +23,7 @@ const (
 	MaxText     = 128 << 10 // bytes of one command
 	MaxDepth    = 64        // shells in shells, substitutions, subshells and compound commands, nested
 	MaxPrograms = 256       // programs found in one command
-	maxWords    = 4096       // words looked at, those of nested commands included
+	maxWords    = 4096      // words looked at, those of nested commands included
 	maxWhy      = 16        // reasons kept; the first are the ones that matter
 )
 

@@ -27,10 +27,12 @@ var hooks = map[string]hook{
 	"find":     {run: hookFind, raw: true},
 	"git":      {run: hookGit},
 	"kill":     {run: hookKill, raw: true},
+	"lists":    {run: hookLists},
 	"mv":       {run: hookMv},
 	"parallel": {run: hookParallel},
 	"sed":      {run: hookSed},
 	"set":      {run: hookSet, raw: true},
+	"setter":   {run: hookSetter},
 	"shell":    {run: hookShell},
 	"shopt":    {run: hookShopt},
 	"sql":      {run: hookSQL},
@@ -52,6 +54,9 @@ func (c *call) has(names ...string) bool {
 	}
 	return false
 }
+
+// is reports whether g is one of the options called names.
+func (g given) is(names ...string) bool { return slices.Contains(names, g.o.name) }
 
 // hookShell: sh, bash and their like. -c is a flag; the code is the first operand.
 func hookShell(c *call) bool {
@@ -123,7 +128,7 @@ func hookAssigns(c *call) bool {
 		names = names[1:2]
 	}
 	for _, g := range c.opts {
-		if g.has && (g.o.name == "-a" || g.o.name == "-v") {
+		if g.has && g.is("-a", "-v") {
 			names = append(names[:len(names):len(names)], g.value)
 		}
 	}
@@ -309,10 +314,10 @@ func hookSu(c *call) bool {
 	ran := false
 	for _, g := range c.opts {
 		switch g.o.name {
-		case "-c":
+		case "-c", "--command", "--session-command":
 			c.nested(g.value, c.label)
 			ran = true
-		case "-u":
+		case "-u", "--user":
 			c.runVia(c.operands, c.label)
 			ran = true
 		}
@@ -378,6 +383,19 @@ func opensUp(mode string) bool {
 		who, perm := clause[:i], clause[i:]
 		if strings.ContainsAny(perm, "sugo") || strings.Contains(perm, "w") && (strings.ContainsAny(who, "ao")) {
 			return true
+		}
+	}
+	return false
+}
+
+// hookSetter: programs that tell something, and set it if they are given a value: hostname, date, sysctl.
+func hookSetter(c *call) bool {
+	for _, a := range c.operands {
+		switch {
+		case c.name == "date" && strings.HasPrefix(a.text, "+"):
+		case c.name == "sysctl" && !strings.Contains(a.text, "=") && !a.is(unknown):
+		default:
+			c.class |= Write | Privilege
 		}
 	}
 	return false
@@ -450,10 +468,18 @@ func hookGit(c *call) bool {
 	return false
 }
 
+// hookLists: git branch, tag and remote list what there is if they are given nothing.
+func hookLists(c *call) bool {
+	if len(c.operands) == 0 && !c.class.Has(Destructive) && len(c.chain) == 2 && !anyUnknown(c.args) {
+		c.class &^= Write
+	}
+	return false
+}
+
 // hookCurl: the method, and local files by URL.
 func hookCurl(c *call) bool {
 	for _, g := range c.opts {
-		if g.o.name != "-X" {
+		if !g.is("-X", "--request") {
 			continue
 		}
 		switch strings.ToUpper(g.value.text) {

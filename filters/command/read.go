@@ -307,35 +307,38 @@ func (r *tableReader) option(word token, depth int, names, items []token) {
 	if parents == nil {
 		return
 	}
-	o := &option{}
-	for i, t := range names {
-		name, val, has := strings.Cut(t.text, "=")
-		if cut, ok := strings.CutSuffix(name, "["); ok && has {
-			name, val, o.attached = cut, strings.TrimSuffix(val, "]"), true
-		} else if has {
-			o.value = true
-		}
-		if has {
-			k, ok := kinds[val]
-			if !ok && val != "" {
-				r.fail(t.column, "unknown kind of value %q", val)
-			}
-			o.kind = k
-		}
-		if !strings.HasPrefix(name, "-") && !strings.HasPrefix(name, "+") || len(name) < 2 {
-			r.fail(t.column, "an option begins with a dash: %q", name)
-		}
-		names[i].text = name
-	}
+	var model option
 	for _, t := range items {
-		r.optionItem(o, t)
+		r.optionItem(&model, t)
 	}
-	o.name = names[0].text
-	for _, parent := range parents {
-		for _, t := range names {
-			parent.options[t.text] = o
+	for _, t := range names {
+		o := model
+		r.optionName(&o, t)
+		for _, parent := range parents {
+			parent.options[o.name] = &o
 		}
 	}
+}
+
+// optionName reads -x, -x=KIND or -x[=KIND].
+func (r *tableReader) optionName(o *option, t token) {
+	name, val, has := strings.Cut(t.text, "=")
+	if cut, ok := strings.CutSuffix(name, "["); ok && has {
+		name, val, o.attached = cut, strings.TrimSuffix(val, "]"), true
+	} else {
+		o.value = has
+	}
+	if val != "" {
+		k, ok := kinds[val]
+		if !ok {
+			r.fail(t.column, "unknown kind of value %q", val)
+		}
+		o.kind = k
+	}
+	if len(name) < 2 || name[0] != '-' && name[0] != '+' {
+		r.fail(t.column, "an option begins with a dash: %q", name)
+	}
+	o.name = name
 }
 
 func (r *tableReader) optionItem(o *option, t token) {
@@ -351,9 +354,11 @@ func (r *tableReader) optionItem(o *option, t token) {
 		o.shift = true
 	case t.text == "info":
 		o.info = true
+	case t.text == "query":
+		o.query = true
 	case t.text == "harmless":
 	default:
-		r.fail(t.column, "unknown item %q of an option; items are classes, harmless, opaque=\"why\", shift and info", t.text)
+		r.fail(t.column, "unknown item %q of an option; items are classes, harmless, opaque=\"why\", shift, info and query", t.text)
 	}
 }
 

@@ -22,7 +22,7 @@ type call struct {
 	why      string
 	at       int    // the argument that scan looks at
 	doubt    string // an argument that may turn out to be an option
-	info     bool
+	info     bool   // it only tells something
 }
 
 // given is an option as it stands in the words of a call.
@@ -144,7 +144,7 @@ func (c *call) analyze() {
 	}
 	c.class |= c.e.class
 	c.scan()
-	if c.info && c.why == "" {
+	if (c.info || c.onlyInfo()) && c.why == "" {
 		c.class &= Read
 		return
 	}
@@ -307,9 +307,19 @@ func (c *call) scan() {
 			ended = ended || c.e.posix
 		}
 	}
-	if c.e.hasSubs() && !c.info && c.e.bare {
+	if c.e.hasSubs() && !c.info && !c.onlyInfo() && c.e.bare {
 		c.why = "unknown what " + c.label + " does without a subcommand"
 	}
+}
+
+// onlyInfo reports whether all arguments are options that make the program tell something and end.
+func (c *call) onlyInfo() bool {
+	for _, g := range c.opts {
+		if !g.o.info {
+			return false
+		}
+	}
+	return len(c.opts) > 0 && len(c.opts) == len(c.args)
 }
 
 func isOption(a arg) bool {
@@ -423,7 +433,7 @@ func (c *call) abbreviation(name string) *option {
 			both := *found
 			both.class |= o.class
 			both.value = both.value || o.value
-			both.info = both.info && o.info
+			both.info, both.query = both.info && o.info, both.query && o.query
 			both.kind = max(both.kind, o.kind)
 			if both.why == "" {
 				both.why = o.why
@@ -479,7 +489,7 @@ func (c *call) take(o *option, value arg, has bool) {
 	if o.shift {
 		c.first = 1
 	}
-	c.info = c.info || o.info && c.at == 0
+	c.info = c.info || o.query && c.at == 0
 	if value.is(lead) && value.is(split|glob) && c.doubt == "" {
 		c.doubt = value.text
 	}

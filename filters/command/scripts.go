@@ -10,16 +10,16 @@ func hookSed(c *call) bool {
 	inPlace := false
 	for _, g := range c.opts {
 		switch g.o.name {
-		case "-e":
+		case "-e", "--expression":
 			script = append(script, g.value.text)
 			flags |= g.value.flags
-		case "-f":
+		case "-f", "--file":
 			c.word(kindScript, g.value)
-		case "-i":
+		case "-i", "--in-place":
 			inPlace = true
 		}
 	}
-	if !c.has("-e", "-f") && len(operands) > 0 {
+	if !c.has("-e", "--expression", "-f", "--file") && len(operands) > 0 {
 		script = append(script, operands[0].text)
 		flags |= operands[0].flags
 		operands = operands[1:]
@@ -224,7 +224,7 @@ func hookAwk(c *call) bool {
 			c.word(g.o.kind, g.value)
 		}
 	}
-	if !c.has("-f") {
+	if !c.has("-f", "--file", "-E", "--exec", "-e", "--source") {
 		if len(operands) == 0 {
 			return true
 		}

@@ -209,10 +209,10 @@ var kinds = map[string]kind{
 
 // entry is a row of the table: a program or a subcommand.
 type entry struct {
-	name    string
-	class   Class
-	why     string // not empty: opaque, whatever its arguments are
-	stdin   Class  // more classes if its standard input is a pipe or a file
+	name  string
+	class Class
+	why   string // not empty: opaque, whatever its arguments are
+	stdin Class  // more classes if its standard input is a pipe or a file
 
 	strict  bool // an option that is not listed is opaque
 	posix   bool // options end at the first operand
@@ -244,7 +244,8 @@ type option struct {
 	attached bool // takes a value only if attached
 	kind     kind
 	shift    bool // the first kind of operand is given by this option: operands begin with the second
-	info     bool // the program tells something and does nothing else
+	info     bool // the program tells something and does nothing else, if nothing else is asked
+	query    bool // as the first argument: it tells something about its operands and does nothing else
 }
 
 // finish computes what follows from the rows.
