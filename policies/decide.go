@@ -112,9 +112,11 @@ func ids(ps []*policy) string {
 
 // whyOf adds what the policies themselves have to say to people.
 func whyOf(ps []*policy, plain string) string {
+	separator := ": "
 	for _, p := range ps {
 		if p.why != "" {
-			plain += ": " + p.why
+			plain += separator + p.why
+			separator = "; "
 		}
 	}
 	return plain

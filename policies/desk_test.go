@@ -614,6 +614,29 @@ func TestConsumedOnce(t *testing.T) {
 	})
 }
 
+// snatching is a store in which somebody else consumes an approval just before its waiter does.
+type snatching struct{ policies.Store }
+
+func (s snatching) EndHold(ctx context.Context, id string, from, to policies.State, why string) error {
+	if to == policies.StateConsumed {
+		if err := s.Store.EndHold(ctx, id, from, to, why); err != nil {
+			return err
+		}
+	}
+	return s.Store.EndHold(ctx, id, from, to, why)
+}
+
+func TestConsumedBySomebodyElse(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *policies.Desk, s *policies.Memory) {
+		d := policies.NewDesk(snatching{s}, "gate-1")
+		done := ask(t.Context(), d, request("hold0001"))
+		if _, err := d.Answer(t.Context(), "hold0001", says(human("bob", "approvers"), true), may); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, (<-done).err, policies.StateConsumed)
+	})
+}
+
 // deaf is a store that reports no change.
 type deaf struct {
 	policies.Store

@@ -285,8 +285,9 @@ func syntaxProblem(file string, err error) Problem {
 	if m == nil {
 		return p
 	}
-	p.Line, _ = strconv.Atoi(m[1])
-	p.Column, _ = strconv.Atoi(m[2])
+	line, _ := strconv.Atoi(m[1])
+	column, _ := strconv.Atoi(m[2])
+	p.Line, p.Column = max(line, 1), max(column, 1) // the scanner says 0:0 of a first character that is not UTF-8
 	p.What = "syntax: " + m[4]
 	if exact := regexp.MustCompile(`^exact got (.*) want (.*)$`).FindStringSubmatch(m[4]); exact != nil {
 		if exact[1] == "" {

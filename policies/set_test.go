@@ -318,6 +318,21 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestFactsThatPoliciesLookAt holds the shortcut to its purpose: only what no policy can see is left out.
+func TestFactsThatPoliciesLookAt(t *testing.T) {
+	s := parse(t, `permit (principal, action, resource) when { context == context };`)
+	if got, want := len(s.facts["command:run"]), len(ContextKeys("command:run")); got != want {
+		t.Errorf("of the whole context %d facts are seen, not %d", got, want)
+	}
+	s = parse(t, `permit (principal, action == Action::"command:run", resource) when { context has cwd && (if context.opaque then context.cwd like "/x*" else context["text"] == "y") };`)
+	if got := strings.Join(sortedKeys(s.facts["command:run"]), " "); got != "cwd opaque text" {
+		t.Errorf("seen are %s", got)
+	}
+	if got := s.facts["file:read"]; len(got) != 0 {
+		t.Errorf("of another action %v are seen", got)
+	}
+}
+
 func TestNewVocabularyRefuses(t *testing.T) {
 	for _, text := range []string{"entity", "entity A in [Missing];"} {
 		if _, err := newVocabulary([]byte(text)); err == nil {
