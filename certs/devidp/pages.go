@@ -99,7 +99,7 @@ func (p *Provider) showLogin(w http.ResponseWriter, r *http.Request) {
 	p.show(w, http.StatusOK, view{
 		Title: "Sign in", Client: clientName(req.client), Where: req.origin(),
 		Action: "/login", Field: "id", Value: req.id, Users: p.store.users,
-	}, req.origin())
+	}, req.formAction())
 }
 
 func (p *Provider) doLogin(w http.ResponseWriter, r *http.Request) {

@@ -2,6 +2,7 @@ package devidp
 
 import (
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -43,14 +44,24 @@ func (r *request) GetCodeChallenge() *oidc.CodeChallenge {
 	return &oidc.CodeChallenge{Challenge: r.challenge, Method: oidc.CodeChallengeMethodS256}
 }
 
-// origin is where the browser goes in the end; the pages' policy must name it, because browsers hold
-// redirects after a form to form-action as well.
+// origin is where the browser goes in the end.
 func (r *request) origin() string {
 	u, err := url.Parse(r.redirect)
 	if err != nil {
 		return ""
 	}
 	return u.Scheme + "://" + u.Host
+}
+
+// formAction is the origin as the pages' policy must name it, because browsers hold redirects after a
+// form to form-action as well. The policy's grammar has no IPv6 addresses (CSP level 3 section 2.3.1),
+// so those get their scheme.
+func (r *request) formAction() string {
+	o := r.origin()
+	if scheme, host, _ := strings.Cut(o, "://"); strings.HasPrefix(host, "[") {
+		return scheme + ":"
+	}
+	return o
 }
 
 // direct is an op.IDTokenRequest for [Provider.Token].
