@@ -21,6 +21,8 @@ import (
 const (
 	maxSource   = 1 << 20 // bytes of one file
 	maxPolicies = 10_000
+	maxNesting  = 64     // brackets in brackets: Cedar's parser recurses, and a stack that overflows cannot be caught
+	maxTokens   = 20_000 // words of one policy
 )
 
 // Set is an immutable set of policies.
@@ -191,6 +193,9 @@ func parseSource(src Source) ([]*policy, Problems) {
 		return nil, Problems{{File: src.Name, Line: 1, Column: 1, What: fmt.Sprintf("is larger than %d bytes", maxSource), Hint: "is it a policy file?"}}
 	}
 	text := bytes.TrimPrefix(src.Text, []byte("\xef\xbb\xbf"))
+	if p, ok := tooDeep(src.Name, string(text)); ok {
+		return nil, Problems{p}
+	}
 	list, err := cedar.NewPolicyListFromBytes(src.Name, text)
 	if err != nil {
 		return nil, Problems{syntaxProblem(src.Name, err)}
@@ -231,6 +236,33 @@ func defaultID(file string, line int) string {
 		base = "policy"
 	}
 	return fmt.Sprintf("%.60s:%d", base, line)
+}
+
+// tooDeep finds text that would take the parser or the type check unreasonably deep or long.
+func tooDeep(file, text string) (Problem, bool) {
+	depth, words := 0, 0
+	for _, t := range tokens(text, 0, len(text)) {
+		words++
+		what := ""
+		switch t.text {
+		case "(", "[", "{":
+			if depth++; depth > maxNesting {
+				what = fmt.Sprintf("more than %d brackets inside each other", maxNesting)
+			}
+		case ")", "]", "}":
+			depth = max(depth-1, 0)
+		case ";":
+			words = 0
+		}
+		if words > maxTokens {
+			what = fmt.Sprintf("a policy of more than %d words", maxTokens)
+		}
+		if what != "" {
+			line, column := position(text, t.offset)
+			return Problem{File: file, Line: line, Column: column, What: what, Hint: "split it into several policies"}, true
+		}
+	}
+	return Problem{}, false
 }
 
 // nameUnnamed keeps apart the policies without @id whose places have the same name: on one line, or in files of the same

@@ -70,6 +70,27 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
+// TestParseBounds feeds text that would overflow the parser's stack, which ends the program, or take it minutes.
+func TestParseBounds(t *testing.T) {
+	const head = "permit (principal, action, resource) when { "
+	n := 400_000
+	for name, text := range map[string]string{
+		"brackets":   head + strings.Repeat("(", n) + "true" + strings.Repeat(")", n) + " };",
+		"sets":       head + strings.Repeat("[", n),
+		"attributes": head + "context" + strings.Repeat(".a", n) + " };",
+		"sums":       head + "1" + strings.Repeat("+1", n) + " == 2 };",
+	} {
+		_, err := Parse(Source{Name: "x.cedar", Text: []byte(text)})
+		if err == nil || !strings.Contains(err.Error(), "split it") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	long := head + `["a"` + strings.Repeat(`, "a"`, 4_000) + `].contains(resource.name) };`
+	if _, err := Parse(Source{Name: "x.cedar", Text: []byte(long)}); err != nil {
+		t.Errorf("a list of 4000 names: %v", err)
+	}
+}
+
 func TestParseFindsEverything(t *testing.T) {
 	_, err := Parse(
 		Source{Name: "a.cedar", Text: []byte(`@hodl("x") permit (principal, action == Action::"nothing", resource);`)},
