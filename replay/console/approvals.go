@@ -56,8 +56,8 @@ func aboutHold(h policies.Hold) Object {
 
 // pending returns the holds that wait and that the viewer may see, oldest first: it expires first.
 func (c *Console) pending(r *http.Request, v *visit) ([]policies.Hold, error) {
-	if c.admit(r, v, ApprovalList, Object{}) != nil {
-		return nil, nil
+	if _, err := c.scope(r, v, ApprovalList); err != nil {
+		return nil, undecided(err)
 	}
 	f := policies.HoldFilter{States: []policies.State{policies.StatePending}, Limit: maxWaiting}
 	all, err := c.o.Ledger.Holds(r.Context(), f)
@@ -79,7 +79,10 @@ func (c *Console) cards(v *visit, holds []policies.Hold) []card {
 
 func (c *Console) card(v *visit, h policies.Hold) card {
 	k := card{Hold: h, Now: c.now(), Token: v.token}
-	if h.State != policies.StatePending {
+	if h.State == policies.StatePending && !k.Now.Before(h.Expires) {
+		k.Hold.State = policies.StateExpired // on the dot, whether or not its gate has said so
+	}
+	if k.Hold.State != policies.StatePending {
 		return k
 	}
 	k.Left = max(h.Expires.Sub(k.Now), 0)
@@ -93,24 +96,35 @@ func (c *Console) card(v *visit, h policies.Hold) card {
 
 // whyNot says what the desk would: it only saves people the try. The desk decides.
 func whyNot(p policies.Principal, h policies.Hold) string {
+	if p.Kind != policies.Human || p.OnBehalfOf != nil {
+		return "Only people answer requests."
+	}
 	for q := &h.Principal; q != nil; q = q.OnBehalfOf {
-		if q.Key == p.Key && q == &h.Principal {
+		if same(*q, p) && q == &h.Principal {
 			return "This is your own request. Somebody else must answer it."
 		}
-		if q.Key == p.Key {
+		if same(*q, p) {
 			return "An agent of yours asks this. Somebody else must answer it."
 		}
 	}
 	for _, a := range h.Answers {
-		if a.Approver.Key == p.Key {
+		if same(a.Approver, p) {
 			return "You have answered. It waits for somebody else as well."
 		}
+	}
+	if !slices.ContainsFunc(h.Terms.Approvers, func(g string) bool { return slices.Contains(p.Groups, g) }) {
+		return "The policy lets others answer this: " + plain(strings.Join(h.Terms.Approvers, ", ")) + "."
 	}
 	return ""
 }
 
+// same tells one person, who may come from two issuers with the same verified e-mail address.
+func same(a, b policies.Principal) bool {
+	return a.Key == b.Key || a.Email != "" && strings.EqualFold(a.Email, b.Email)
+}
+
 func (c *Console) approvalList(w http.ResponseWriter, r *http.Request, v *visit) error {
-	if err := c.admit(r, v, ApprovalList, Object{}); err != nil {
+	if _, err := c.scope(r, v, ApprovalList); err != nil {
 		return err
 	}
 	holds, err := c.pending(r, v)
@@ -133,7 +147,7 @@ func (c *Console) approvalList(w http.ResponseWriter, r *http.Request, v *visit)
 func (c *Console) hold(r *http.Request, v *visit) (policies.Hold, error) {
 	h, err := c.o.Approvals.Get(r.Context(), r.PathValue("id"))
 	if err != nil {
-		if refusal := c.admit(r, v, ApprovalList, Object{}); refusal != nil && errors.Is(err, policies.ErrNoHold) {
+		if _, refusal := c.scope(r, v, ApprovalList); refusal != nil && errors.Is(err, policies.ErrNoHold) {
 			return h, refusal
 		}
 		return h, err
@@ -213,8 +227,8 @@ func (c *Console) answered(w http.ResponseWriter, r *http.Request, v *visit, bef
 		return c.showHold(w, r, v, http.StatusOK, after, noticeOf(after, a))
 	}
 	status, n := lateNotice(err)
-	if status == 0 {
-		return err
+	if refusal := new(Refusal); status == 0 || errors.As(err, &refusal) {
+		return c.refused(r.Context(), v.viewer, s, err)
 	}
 	detail["why"] = err.Error()
 	if aerr := c.audit(r.Context(), v.viewer, "hold.answer-refused", s, detail); aerr != nil {
@@ -243,6 +257,8 @@ func noticeOf(h policies.Hold, a policies.Answer) notice {
 // lateNotice explains an answer that the desk did not take; status 0 is an error that is no answer.
 func lateNotice(err error) (int, notice) {
 	switch {
+	case errors.Is(err, errChanged): // the desk wraps it in ErrNotApprover
+		return http.StatusConflict, notice{"bad", "The page showed something else than what waits. Nothing was answered; look again."}
 	case errors.Is(err, policies.ErrNotPending):
 		return http.StatusConflict, notice{"warn", "Your answer came too late and changed nothing."}
 	case errors.Is(err, policies.ErrAnswered):
@@ -253,8 +269,6 @@ func lateNotice(err error) (int, notice) {
 		return http.StatusForbidden, notice{"bad", "You are not one of those whom the policy lets answer this."}
 	case errors.Is(err, policies.ErrReason):
 		return http.StatusUnprocessableEntity, notice{"warn", "The policy wants a reason with an approval. Nothing was answered yet."}
-	case errors.Is(err, errChanged):
-		return http.StatusConflict, notice{"bad", "The page showed something else than what waits. Nothing was answered; look again."}
 	}
 	return 0, notice{}
 }
@@ -290,7 +304,8 @@ func readReason(r *http.Request) (string, error) {
 // approvalEvents tells a page which holds changed. It names them and says nothing of them: the page asks
 // for each card, as this viewer.
 func (c *Console) approvalEvents(w http.ResponseWriter, r *http.Request, v *visit) error {
-	if err := c.admit(r, v, ApprovalList, Object{}); err != nil {
+	own, err := c.scope(r, v, ApprovalList)
+	if err != nil {
 		return err
 	}
 	st, err := c.openStream(w, r, v)
@@ -303,7 +318,11 @@ func (c *Console) approvalEvents(w http.ResponseWriter, r *http.Request, v *visi
 		return err
 	}
 	st.start()
-	if err := c.relay(st, r, v, changes); err != nil && st.ctx.Err() == nil {
+	o := Object{}
+	if own {
+		o.Owner = v.viewer.Principal.Key
+	}
+	if err := c.relay(st, r, v, o, changes); err != nil && st.ctx.Err() == nil {
 		c.log().InfoContext(r.Context(), "console: approvals stream ended", "err", err)
 	}
 	return nil
@@ -311,7 +330,7 @@ func (c *Console) approvalEvents(w http.ResponseWriter, r *http.Request, v *visi
 
 // relay sends what changes, and now and then the whole list of what waits: a change may have been missed
 // while the line was down.
-func (c *Console) relay(st *stream, r *http.Request, v *visit, changes <-chan policies.Hold) error {
+func (c *Console) relay(st *stream, r *http.Request, v *visit, o Object, changes <-chan policies.Hold) error {
 	if err := c.sync(st, r, v); err != nil {
 		return err
 	}
@@ -328,7 +347,7 @@ func (c *Console) relay(st *stream, r *http.Request, v *visit, changes <-chan po
 				return err
 			}
 		case <-st.tick.C:
-			if err := st.beat(ApprovalList, Object{}); err != nil {
+			if err := st.beat(ApprovalList, o); err != nil {
 				return err
 			}
 			if err := c.sync(st, r, v); err != nil {

@@ -111,6 +111,7 @@ func (c *Console) routes() {
 	m.HandleFunc("GET /{$}", c.page(c.overview))
 	m.HandleFunc("GET /sessions", c.page(c.sessionList))
 	m.HandleFunc("GET /sessions/{id}", c.page(c.sessionPage))
+	m.HandleFunc("GET /sessions/{id}/operations", c.page(c.newOperations))
 	m.HandleFunc("GET /sessions/{id}/play", c.page(c.play))
 	m.HandleFunc("GET /sessions/{id}/live", c.page(c.live))
 	m.HandleFunc("GET /sessions/{id}/recording.cast", c.page(c.download))

@@ -72,7 +72,8 @@ type Viewer struct {
 // Gate decides what a viewer may do. It is asked at every page, fragment, stream and form.
 type Gate interface {
 	// Admit returns nil to let v do action on o. A [*Refusal] is a decision; any other error means that
-	// none was reached, and also refuses.
+	// none was reached, and also refuses. It is asked for each row of a list and at every beat of a
+	// stream, so it should be cheap and write nothing: the console audits what counts.
 	Admit(ctx context.Context, v Viewer, action string, on Object) error
 }
 

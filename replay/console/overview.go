@@ -12,6 +12,7 @@ import (
 // overviewView is the first page. A block whose right the viewer lacks is left out.
 type overviewView struct {
 	MayList, MayApprove bool
+	Own                 bool // only what is the viewer's own is listed
 	Running             []ledger.Session
 	Waiting             []card
 	Denied              []deniedRow
@@ -33,8 +34,8 @@ type bar struct {
 }
 
 type deniedRow struct {
-	Op  ledger.Operation
-	Who string
+	Op ledger.Operation
+	S  ledger.Session
 }
 
 const (
@@ -46,8 +47,9 @@ const (
 
 func (c *Console) overview(w http.ResponseWriter, r *http.Request, v *visit) error {
 	var view overviewView
-	listErr, approvalErr := c.admit(r, v, RecordingList, Object{}), c.admit(r, v, ApprovalList, Object{})
-	view.MayList, view.MayApprove = listErr == nil, approvalErr == nil
+	own, listErr := c.scope(r, v, RecordingList)
+	_, approvalErr := c.scope(r, v, ApprovalList)
+	view.MayList, view.MayApprove, view.Own = listErr == nil, approvalErr == nil, own
 	if listErr != nil && approvalErr != nil {
 		return listErr
 	}
@@ -70,46 +72,39 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request, v *visit) err
 	return nil
 }
 
-// undecided passes on what is not a decision: a gate that cannot decide is broken, not strict.
-func undecided(err error) error {
-	if r := new(Refusal); errors.As(err, &r) {
-		return nil
-	}
-	return err
-}
-
 func (c *Console) overviewSessions(r *http.Request, v *visit, view *overviewView) error {
-	live, _, err := c.o.Ledger.Sessions(r.Context(), ledger.SessionFilter{State: ledger.Live, Limit: ledger.MaxLimit})
+	whose := whoseList(v, view.Own)
+	live, _, err := c.o.Ledger.Sessions(r.Context(), ledger.SessionFilter{State: ledger.Live, Identity: whose, Limit: ledger.MaxLimit})
 	if err != nil {
 		return err
 	}
 	view.Running = c.visible(r, v, live)
 	since := c.now().Add(-dayLength)
-	all, capped, err := c.sessionsSince(r, v, since)
+	all, capped, err := c.sessionsSince(r, v, since, whose)
 	if err != nil {
 		return err
 	}
 	view.Day = count(all, since, c.now())
 	view.Day.Capped = capped
-	known := map[string]string{}
+	known := map[string]ledger.Session{}
 	for _, s := range all {
-		known[s.ID] = person(s.Identity)
+		known[s.ID] = s
 	}
-	ops, _, err := c.o.Ledger.SearchOperations(r.Context(), ledger.OperationFilter{Decision: "deny", Since: since, Limit: 50})
+	ops, _, err := c.o.Ledger.SearchOperations(r.Context(), ledger.OperationFilter{Decision: "deny", Since: since, Identity: whose, Limit: 50})
 	if err != nil {
 		return err
 	}
 	for _, op := range ops {
-		if who := known[op.SessionID]; who != "" && len(view.Denied) < 8 {
-			view.Denied = append(view.Denied, deniedRow{Op: op, Who: who})
+		if s, ok := known[op.SessionID]; ok && len(view.Denied) < 8 {
+			view.Denied = append(view.Denied, deniedRow{Op: op, S: s})
 		}
 	}
 	return nil
 }
 
 // sessionsSince pages through what began since then, and tells whether it stopped before the end.
-func (c *Console) sessionsSince(r *http.Request, v *visit, since time.Time) (all []ledger.Session, capped bool, err error) {
-	f := ledger.SessionFilter{Since: since, Limit: ledger.MaxLimit}
+func (c *Console) sessionsSince(r *http.Request, v *visit, since time.Time, whose string) (all []ledger.Session, capped bool, err error) {
+	f := ledger.SessionFilter{Since: since, Identity: whose, Limit: ledger.MaxLimit}
 	for {
 		page, next, err := c.o.Ledger.Sessions(r.Context(), f)
 		if err != nil {
@@ -121,6 +116,14 @@ func (c *Console) sessionsSince(r *http.Request, v *visit, since time.Time) (all
 		}
 		f.Cursor = next
 	}
+}
+
+// whoseList is the identity that a list is narrowed to, "" for everybody's.
+func whoseList(v *visit, own bool) string {
+	if own {
+		return v.viewer.Principal.Key
+	}
+	return ""
 }
 
 // visible leaves out the sessions that the gate does not let this viewer list.

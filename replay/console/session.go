@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/sallyport-ssh/sallyport/replay"
@@ -87,6 +88,28 @@ func (c *Console) operations(r *http.Request, id string) (all []ledger.Operation
 		}
 		after = next
 	}
+}
+
+// newOperations is what a running session has gained, for its page to append. The page and the stream
+// beside it are audited; this repeats every few seconds and is not.
+func (c *Console) newOperations(w http.ResponseWriter, r *http.Request, v *visit) error {
+	after, err := strconv.ParseInt(r.URL.Query().Get("after"), 10, 64)
+	if err != nil || after < 0 {
+		return errBad
+	}
+	s, err := c.o.Ledger.Session(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if err := c.admit(r, v, RecordingView, about(s)); err != nil {
+		return err
+	}
+	ops, _, err := c.o.Ledger.Operations(r.Context(), s.ID, after, ledger.DefaultLimit)
+	if err != nil {
+		return err
+	}
+	c.fragment(w, r, v, "session", "op-items", ops)
+	return nil
 }
 
 // sessionTitle is what a browser's tab shows.

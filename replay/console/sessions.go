@@ -16,6 +16,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // listView is the page of sessions.
 type listView struct {
 	Filter   filter
+	Own      bool       // only what is the viewer's own is listed
 	Active   []chipLink // filters in force, each with the list without it
 	Rows     []ledger.Session
 	Hidden   int    // rows of this page that the viewer may not see
@@ -107,7 +108,8 @@ func formTime(s string) (time.Time, error) {
 }
 
 func (c *Console) sessionList(w http.ResponseWriter, r *http.Request, v *visit) error {
-	if err := c.admit(r, v, RecordingList, Object{}); err != nil {
+	own, err := c.scope(r, v, RecordingList)
+	if err != nil {
 		return err
 	}
 	f, err := readFilter(r.URL.Query())
@@ -118,12 +120,14 @@ func (c *Console) sessionList(w http.ResponseWriter, r *http.Request, v *visit) 
 	if err != nil {
 		return err
 	}
-	lf.Limit = ledger.DefaultLimit
+	if lf.Limit = ledger.DefaultLimit; own {
+		lf.Identity = v.viewer.Principal.Key
+	}
 	rows, next, err := c.o.Ledger.Sessions(r.Context(), lf)
 	if err != nil {
 		return err
 	}
-	view := listView{Filter: f, Rows: c.visible(r, v, rows)}
+	view := listView{Filter: f, Own: own, Rows: c.visible(r, v, rows)}
 	view.Hidden = len(rows) - len(view.Rows)
 	view.links(r.URL.Query(), next)
 	c.render(w, r, v, http.StatusOK, "sessions", "Sessions", view)

@@ -11,8 +11,8 @@ import (
 // exact renders bytes that a person must judge: every byte is there, in the order it is in memory,
 // and what cannot be seen or could pass for something else is shown by name. Nothing is cut.
 //
-// Printable ASCII is itself. Control characters become their pictures, everything invisible or
-// reordering becomes ⟨U+202E⟩, bytes that are not UTF-8 become ⟨\xff⟩, and letters outside ASCII
+// Printable ASCII is itself. Control characters become their names (⟨ESC⟩), everything invisible or
+// reordering its code point (⟨U+202E⟩), bytes that are not UTF-8 become ⟨\xff⟩, and letters outside ASCII
 // stay readable but are marked with their code point, each in an element of its own so that no
 // right-to-left letter moves its neighbours.
 func exact(text string) template.HTML {
@@ -24,10 +24,9 @@ func exact(text string) template.HTML {
 		case r == utf8.RuneError && n <= 1:
 			named(&b, fmt.Sprintf("\\x%02x", text[i]), fmt.Sprintf("byte 0x%02x, not UTF-8", text[i]))
 		case r == '\n':
-			picture(&b, r)
-			b.WriteByte('\n')
+			b.WriteString(`<span class="ctl" title="line feed">↵</span>` + "\n")
 		case r < 0x20 || r == 0x7f:
-			picture(&b, r)
+			named(&b, controlName(r), fmt.Sprintf("%U, control character", r))
 		case r == ' ' && lastOnLine(text[i:]):
 			b.WriteString(`<span class="ctl" title="space at the end of the line">·</span>`)
 		case r < 0x7f:
@@ -42,12 +41,17 @@ func exact(text string) template.HTML {
 	return template.HTML(b.String()) // every piece above is either constant or escaped
 }
 
-func picture(b *strings.Builder, r rune) {
-	sign := '␡'
-	if r != 0x7f {
-		sign = '␀' + r
+// controlNames are those of ISO 646; fonts that draw Unicode's pictures of them are rare.
+var controlNames = [...]string{
+	"NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI",
+	"DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
+}
+
+func controlName(r rune) string {
+	if r == 0x7f {
+		return "DEL"
 	}
-	fmt.Fprintf(b, `<span class="ctl" title="%U control character">%c</span>`, r, sign)
+	return controlNames[r]
 }
 
 func named(b *strings.Builder, name, title string) {
@@ -108,7 +112,7 @@ func strange(text string) (n int) {
 }
 
 // plain makes one line of text fit for a label, a title or a table cell: control, bidirectional and
-// zero-width characters become visible placeholders, line breaks become their pictures. It keeps
+// zero-width characters become visible placeholders, and so do line breaks. It keeps
 // the rest and cuts nothing; escaping is the template's work.
 func plain(text string) string {
 	clean := true
@@ -127,10 +131,10 @@ func plain(text string) string {
 		switch {
 		case r == utf8.RuneError && n <= 1:
 			fmt.Fprintf(&b, "⟨\\x%02x⟩", text[i])
-		case r < 0x20:
-			b.WriteRune('␀' + r)
-		case r == 0x7f:
-			b.WriteRune('␡')
+		case r == '\n':
+			b.WriteString("↵ ")
+		case r < 0x20 || r == 0x7f:
+			b.WriteString("⟨" + controlName(r) + "⟩")
 		case r != ' ' && (blank(r) || !unicode.IsPrint(r)):
 			fmt.Fprintf(&b, "⟨%U⟩", r)
 		default:

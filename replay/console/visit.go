@@ -134,6 +134,27 @@ func (c *Console) admit(r *http.Request, v *visit, action string, o Object) erro
 	return c.o.Gate.Admit(r.Context(), v.viewer, action, o)
 }
 
+// scope tells how much of a list the viewer may see: all of it, or, where policies permit only that,
+// what is their own or their agents'.
+func (c *Console) scope(r *http.Request, v *visit, action string) (own bool, err error) {
+	err = c.admit(r, v, action, Object{})
+	if err == nil || undecided(err) != nil {
+		return false, err
+	}
+	if c.admit(r, v, action, Object{Owner: v.viewer.Principal.Key}) == nil {
+		return true, nil
+	}
+	return false, err
+}
+
+// undecided passes on what is not a decision: a gate that cannot decide is broken, not strict.
+func undecided(err error) error {
+	if r := new(Refusal); errors.As(err, &r) {
+		return nil
+	}
+	return err
+}
+
 // fail answers with the page that fits err.
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, v *visit, err error) {
 	var refusal *Refusal
