@@ -47,7 +47,7 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 }
 func (l *logBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
 
-func newGate(t *testing.T, change func(*certs.HandlerOptions, *certs.Options)) *gate {
+func newGate(t testing.TB, change func(*certs.HandlerOptions, *certs.Options)) *gate {
 	t.Helper()
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
@@ -86,7 +86,7 @@ func newGate(t *testing.T, change func(*certs.HandlerOptions, *certs.Options)) *
 	return g
 }
 
-func (g *gate) token(t *testing.T, user string) string {
+func (g *gate) token(t testing.TB, user string) string {
 	t.Helper()
 	token, err := g.idp.Token(t.Context(), user, devidp.CLI)
 	if err != nil {
@@ -95,7 +95,7 @@ func (g *gate) token(t *testing.T, user string) string {
 	return token
 }
 
-func newSigner(t *testing.T) ssh.Signer {
+func newSigner(t testing.TB) ssh.Signer {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -108,7 +108,7 @@ func newSigner(t *testing.T) ssh.Signer {
 	return s
 }
 
-func request(t *testing.T, token string, key ssh.Signer) certs.CertificateRequest {
+func request(t testing.TB, token string, key ssh.Signer) certs.CertificateRequest {
 	t.Helper()
 	proof, err := certs.Prove(token, key)
 	if err != nil {
@@ -173,7 +173,7 @@ func TestCertificates(t *testing.T) {
 }
 
 // post gives the status, and the answer decoded into v.
-func (g *gate) post(t *testing.T, body any, header http.Header, v any) int {
+func (g *gate) post(t testing.TB, body any, header http.Header, v any) int {
 	t.Helper()
 	b, raw := body.([]byte)
 	if !raw {
@@ -338,5 +338,18 @@ func TestCAAndLogin(t *testing.T) {
 	defer resp.Body.Close()
 	if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 405 || resp.Header.Get("Allow") != "GET" || resp.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("POST /v1/ca: %d %s", resp.StatusCode, b)
+	}
+}
+
+// BenchmarkCertificates is the whole endpoint: JSON, proof, token, signature, answer.
+func BenchmarkCertificates(b *testing.B) {
+	g := newGate(b, func(h *certs.HandlerOptions, _ *certs.Options) { h.Rate, h.Burst = 1e9, 1<<30 })
+	req := request(b, g.token(b, "developer"), newSigner(b))
+	b.ReportAllocs()
+	for b.Loop() {
+		var got certs.CertificateAnswer
+		if code := g.post(b, req, nil, &got); code != http.StatusOK {
+			b.Fatalf("status %d", code)
+		}
 	}
 }
