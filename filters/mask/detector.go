@@ -1,5 +1,7 @@
 package mask
 
+import "strings"
+
 // A verdict is what a detector says of one anchor. It must be monotone, which is what makes a stream
 // independent of its chunking: bytes that arrive later turn more into yes or no, and never change a yes
 // or a no. A detector that has to look at a byte it does not have says more, unless the window is final.
@@ -56,11 +58,10 @@ type detector struct {
 	name    string
 	version int
 	id      int // index in the engine, set when it is installed
-	// anchors calls add for every pair of adjacent bytes at which find is asked. The pair is inside the
-	// value or just before it, and every byte of the value before the pair belongs to the public prefix or
-	// to the last word, which streams hold anyway.
-	anchors func(add func(a, b byte))
-	// find looks at the anchor w.b[i], w.b[i+1].
+	// anchors are where find is asked. Every byte of the value before an anchor belongs to the public prefix
+	// or to the last word, which streams hold anyway.
+	anchors []anchor
+	// find looks at the anchor that starts at w.b[i]. Two bytes are there, the others may not be.
 	find func(w *window, i int) match
 	// run follows a value that was found with runs: it returns the end of what certainly belongs to it from i
 	// on, and whether the value ends there. n is the number of bytes it has followed so far.
@@ -107,7 +108,7 @@ var class = func() (t [256]uint8) {
 	}
 	set(clB64URL, "-_")
 	set(clB64, "+/=")
-	set(clLocal, "._%+-")
+	set(clLocal, "._+-")
 	set(clSpace, " \t\r\n")
 	return t
 }()
@@ -137,21 +138,62 @@ func span(b []byte, i int, bits uint8, limit int) int {
 
 // builtin makes the detectors this package comes with, in the order in which they are asked.
 func builtin() []*detector {
-	ds := []*detector{pemDetector(), jwtDetector()}
+	ds := []*detector{pemDetector(), encodedKeyDetector(), jwtDetector()}
 	ds = append(ds, vendorDetectors()...)
-	return append(ds, emailDetector(), ibanDetector(), cardDetector(), ssnDetector())
+	ds = append(ds, urlDetector(), assignDetector(), cryptDetector())
+	return append(ds, emailDetector(), ibanDetector(), cardDetector(), ssnDetector(), phoneDetector())
 }
 
-// numberAnchors are where a number starts: a digit after anything that does not continue an identifier.
-func numberAnchors(add func(a, b byte)) {
-	for a := range 256 {
-		if isWord(byte(a)) {
-			continue
-		}
-		for d := byte('0'); d <= '9'; d++ {
-			add(byte(a), d)
+// Lanes of the filter, see [Engine.next]. Anchors that share one should have little in common.
+const (
+	laneNumber   = iota // a byte that is no word's and three digits, see mayBeNumber
+	laneEmail           // second pair: anything
+	laneIBAN            // second pair: digits
+	laneToken           // prefixes of four bytes
+	laneAssign          // keywords of assignments
+	laneKeyword         // keywords of the other detectors
+	laneText            // other fixed texts, and short prefixes
+	laneOperator        // what the operator wrote
+)
+
+// Sets of bytes.
+var (
+	setAny     = setOf(func(byte) bool { return true })
+	setDigit   = setOf(func(c byte) bool { return is(c, clDigit) })
+	setAlnum   = setOf(func(c byte) bool { return is(c, clAlnum) })
+	setNonWord = setOf(func(c byte) bool { return !isWord(c) })
+)
+
+func setOf(f func(c byte) bool) *[256]bool {
+	var t [256]bool
+	for c := range t {
+		t[c] = f(byte(c))
+	}
+	return &t
+}
+
+// anchorOf is the anchor of a text of at least two bytes; where it has fewer than four, anything follows.
+func anchorOf(lane uint8, text string) anchor {
+	a := anchor{lane: lane}
+	for k := range a.at {
+		a.at[k] = setAny
+		if k < len(text) {
+			a.at[k] = bytesOf(text[k : k+1])
 		}
 	}
+	return a
+}
+
+// anchorFold is anchorOf in either case.
+func anchorFold(lane uint8, text string) anchor {
+	a := anchor{lane: lane}
+	for k := range a.at {
+		a.at[k] = setAny
+		if k < len(text) {
+			a.at[k] = bytesOf(strings.ToLower(text[k:k+1]) + strings.ToUpper(text[k:k+1]))
+		}
+	}
+	return a
 }
 
 // digitsOf appends the digits of v: equal numbers are equal however they are written.

@@ -1,10 +1,6 @@
 package mask
 
-import (
-	"strings"
-
-	"golang.org/x/net/publicsuffix"
-)
+import "bytes"
 
 const (
 	maxLocal  = 64  // RFC 5321 4.5.3.1.1
@@ -14,21 +10,12 @@ const (
 func emailDetector() *detector {
 	return &detector{
 		name: "email", version: 1,
-		anchors: func(add func(a, b byte)) {
-			for c := range 256 {
-				if is(byte(c), clAlnum) {
-					add('@', byte(c))
-				}
-			}
-		},
-		find: findEmail,
-		keep: bytesOf("@."),
+		anchors: []anchor{{laneEmail, [4]*[256]bool{bytesOf("@"), setAlnum, setAny, setAny}}},
+		find:    findEmail,
+		keep:    bytesOf("@."),
 		norm: func(dst, v []byte) []byte {
 			for _, c := range v {
-				if is(c, clUpper) {
-					c |= 0x20
-				}
-				dst = append(dst, c)
+				dst = append(dst, lower(c))
 			}
 			return dst
 		},
@@ -77,16 +64,9 @@ func findEmail(w *window, i int) match {
 	return found(s, s+1, end)
 }
 
-// localSuffixes are top levels that are in use inside organisations and in examples (RFC 2606, RFC 6762
-// appendix G).
-var localSuffixes = map[string]bool{
-	"test": true, "example": true, "invalid": true, "localhost": true, "local": true, "internal": true,
-	"intranet": true, "private": true, "corp": true, "home": true, "lan": true, "localdomain": true,
-}
-
 // isDomain says whether d is a domain name under a top level that exists.
 func isDomain(d []byte) bool {
-	dot := strings.LastIndexByte(string(d), '.')
+	dot := bytes.LastIndexByte(d, '.')
 	if dot <= 0 || dot+2 >= len(d) {
 		return false
 	}
@@ -95,12 +75,22 @@ func isDomain(d []byte) bool {
 			return false
 		}
 	}
-	top := strings.ToLower(string(d[dot+1:]))
-	if localSuffixes[top] {
-		return true
+	var top [24]byte
+	if len(d)-dot-1 > len(top) {
+		return false
 	}
-	_, icann := publicsuffix.PublicSuffix(top)
-	return icann
+	n := copy(top[:], d[dot+1:])
+	for k := range n {
+		top[k] = lower(top[k])
+	}
+	return topLevels[string(top[:n])]
+}
+
+func lower(c byte) byte {
+	if is(c, clUpper) {
+		return c | 0x20
+	}
+	return c
 }
 
 // isRemotePath says whether what stands before b[end] is a login and a host, as scp, rsync and git write

@@ -28,14 +28,10 @@ const maxFieldName = 100
 func (f *fieldSet) detector() *detector {
 	return &detector{
 		name: "field", version: 1,
-		anchors: func(add func(a, b byte)) {
-			for _, c := range ": \t" {
-				add('"', byte(c))
-			}
-		},
-		find: f.find,
-		run:  runString,
-		keep: bytesOf(" \t"),
+		anchors: []anchor{{laneOperator, [4]*[256]bool{bytesOf("\""), bytesOf(": \t"), setAny, setAny}}},
+		find:    f.find,
+		run:     runString,
+		keep:    bytesOf(" \t"),
 	}
 }
 

@@ -7,16 +7,10 @@ const ibanMax = 34
 func ibanDetector() *detector {
 	return &detector{
 		name: "iban", version: 1,
-		anchors: func(add func(a, b byte)) {
-			for a := range 256 {
-				for d := byte('0'); d <= '9' && is(byte(a), clAlpha); d++ {
-					add(byte(a), d)
-				}
-			}
-		},
-		find:  findIBAN,
-		keep:  bytesOf(" -"),
-		last4: true,
+		anchors: ibanAnchors(),
+		find:    findIBAN,
+		keep:    bytesOf(" -"),
+		last4:   true,
 		norm: func(dst, v []byte) []byte {
 			for _, c := range v {
 				if is(c, clLower) {
@@ -48,6 +42,16 @@ func init() {
 	}
 }
 
+// ibanAnchors are the country and the check digits.
+func ibanAnchors() (as []anchor) {
+	for c := range ibanShapes {
+		a := anchorFold(laneIBAN, string(c[:]))
+		a.at[2], a.at[3] = setDigit, setDigit
+		as = append(as, a)
+	}
+	return as
+}
+
 func expandShape(s string) string {
 	var out strings.Builder
 	for i := 0; i < len(s); {
@@ -70,15 +74,12 @@ func upper(c byte) byte {
 // findIBAN looks for an international bank account number (ISO 13616): country, length and shape, mod 97;
 // in one word or in groups of four. The country and the check digits are public.
 func findIBAN(w *window, i int) match {
-	b, s := w.b, i-1
+	b, s := w.b, i
 	if s < w.floor || s < 1 || !is(b[s], clAlpha) || isWord(b[s-1]) {
 		return match{}
 	}
-	shape, ok := ibanShapes[[2]byte{upper(b[s]), upper(b[i])}]
+	shape, ok := ibanShapes[[2]byte{upper(b[s]), upper(b[s+1])}]
 	if !ok {
-		return match{}
-	}
-	if i+2 < len(b) && !is(b[i+2], clDigit) {
 		return match{}
 	}
 	var v [ibanMax]byte

@@ -11,7 +11,7 @@ const jwtHeaderMax = 4 << 10
 func jwtDetector() *detector {
 	return &detector{
 		name: "jwt", version: 1,
-		anchors: func(add func(a, b byte)) { add('y', 'J') },
+		anchors: []anchor{anchorOf(laneText, "eyJ")},
 		find:    findJWT,
 		run:     runJWT,
 		keep:    bytesOf("."),
@@ -21,13 +21,13 @@ func jwtDetector() *detector {
 // findJWT looks for a JSON web token (RFC 7519) in compact form, signed or encrypted. "eyJ" is {" in
 // base64url and public.
 func findJWT(w *window, i int) match {
-	b, s := w.b, i-1
-	if s < w.floor || s < 1 || b[s] != 'e' || is(b[s-1], clB64URL) {
+	b, s := w.b, i
+	if s+2 < len(b) && b[s+2] != 'J' || s < w.floor || s < 1 || is(b[s-1], clB64URL) {
 		return match{}
 	}
 	dot := span(b, s, clB64URL, jwtHeaderMax)
 	if dot == len(b) && dot-s < jwtHeaderMax && !w.final {
-		return undecided(s, s+3, s+3)
+		return undecided(s, min(s+3, len(b)), min(s+3, len(b)))
 	}
 	if dot == len(b) || b[dot] != '.' || !isJOSEHeader(b[s:dot]) {
 		return match{}
@@ -35,7 +35,7 @@ func findJWT(w *window, i int) match {
 	const enough = 4
 	end := span(b, dot+1, clB64URL, enough)
 	if end-dot-1 < enough && end == len(b) && !w.final {
-		return undecided(s, s+3, s+3)
+		return undecided(s, min(s+3, len(b)), min(s+3, len(b)))
 	}
 	if end-dot-1 < enough && !(end < len(b) && b[end] == '.') {
 		return match{}

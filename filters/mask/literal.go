@@ -24,15 +24,15 @@ func newLiterals(values []string) (*detector, error) {
 	for _, vs := range set {
 		slices.SortFunc(vs, func(a, b string) int { return len(b) - len(a) })
 	}
+	var as []anchor
+	for k := range set {
+		as = append(as, anchorOf(laneOperator, string(k[:])))
+	}
 	return &detector{
 		name: "literal", version: 1,
-		anchors: func(add func(a, b byte)) {
-			for k := range set {
-				add(k[0], k[1])
-			}
-		},
-		find: set.find,
-		keep: bytesOf(" \t"),
+		anchors: as,
+		find:    set.find,
+		keep:    bytesOf(" \t"),
 	}, nil
 }
 

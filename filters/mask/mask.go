@@ -84,7 +84,8 @@ const (
 
 // An Engine is a compiled set of detectors. It is immutable and safe for concurrent use.
 type Engine struct {
-	table     [1 << 16]uint8 // bigram, first byte low, to index into groups; 0: none
+	filter    [1 << 16]uint16 // see next
+	table     [1 << 16]uint8  // first pair of an anchor to index into groups; 0: none
 	groups    [][]*detector
 	detectors []*detector // index is detector.id
 	style     Style
@@ -188,26 +189,30 @@ func names0(ds []*detector) []string {
 	return out
 }
 
-// install numbers the detectors and builds the bigram table that finds their anchors. Where two
-// detectors share a bigram, the one that comes first is asked first.
+// install numbers the detectors and builds the tables that find their anchors. Where two detectors
+// share an anchor, the one that comes first is asked first.
 func (e *Engine) install(ds []*detector) {
 	e.groups = [][]*detector{nil}
 	sets := map[string]uint8{"": 0}
-	var members [1 << 16]string // indices into ds, as bytes
+	members := make([]string, 1<<16) // indices into ds, as pairs of bytes
 	for i, d := range ds {
 		d.id = i
-		d.anchors(func(a, b byte) {
-			k := int(a) | int(b)<<8
-			if m := members[k]; m == "" || m[len(m)-2:] != pack(i) {
-				members[k] += pack(i)
-			}
-		})
+		for _, a := range d.anchors {
+			lane := uint16(1) << a.lane
+			a.pairs(0, func(k int) {
+				e.filter[k] |= lane
+				if m := members[k]; m == "" || m[len(m)-2:] != pack(i) {
+					members[k] += pack(i)
+				}
+			})
+			a.pairs(2, func(k int) { e.filter[k] |= lane << 8 })
+		}
 	}
 	e.detectors = ds
 	for k, m := range members {
 		g, ok := sets[m]
 		if !ok {
-			g = e.group(ds, m, sets)
+			g = e.group(ds, m)
 			sets[m] = g
 		}
 		e.table[k] = g
@@ -218,7 +223,7 @@ func pack(i int) string { return string([]byte{byte(i >> 8), byte(i)}) }
 
 // group makes the group of the packed members m. There are at most 255; whatever is beyond shares one
 // group of everybody, which is slower and just as right.
-func (e *Engine) group(ds []*detector, m string, sets map[string]uint8) uint8 {
+func (e *Engine) group(ds []*detector, m string) uint8 {
 	if len(e.groups) == 255 {
 		e.groups = append(e.groups, ds)
 		return 255

@@ -8,7 +8,7 @@ const (
 func cardDetector() *detector {
 	return &detector{
 		name: "card", version: 1,
-		anchors: numberAnchors,
+		anchors: []anchor{{laneNumber, [4]*[256]bool{setNonWord, bytesOf("12345689"), setDigit, setDigit}}},
 		find:    findCard,
 		keep:    bytesOf(" -."),
 		last4:   true,
@@ -25,6 +25,7 @@ type digitRun struct {
 	ng     int
 	sep    byte // 0: one group
 	cut    bool // the window ended before the run did
+	closed bool // it did so after a separator
 }
 
 // read reads the run that starts at s. It stops after cardMax+1 digits.
@@ -50,7 +51,7 @@ func (r *digitRun) read(b []byte, s int) {
 			return
 		}
 		if i+1 >= len(b) {
-			r.cut = true
+			r.cut, r.closed = true, true
 			return
 		}
 		if !is(b[i+1], clDigit) {
@@ -71,17 +72,14 @@ var cardGroups = map[int]bool{
 // findCard looks for a payment card: issuer range, length, Luhn, and groups as they are printed.
 func findCard(w *window, i int) match {
 	b, s := w.b, i+1
-	if c := b[s]; c < '2' || c == '7' || s < w.floor {
-		return match{}
-	}
-	if len(b) > s+3 && !is(b[s+1], clDigit) { // cards start with a group of at least four
+	if s < w.floor || !cardStarts(b, s) {
 		return match{}
 	}
 	var r digitRun
 	r.read(b, s)
-	show := s + 1
-	if r.n > 0 {
-		show = r.end[min(r.n, cardPublic)-1]
+	show := r.end[min(r.n, cardPublic)-1]
+	for show < len(b) && (b[show] == ' ' || b[show] == '-' || b[show] == '.') {
+		show++
 	}
 	if !cardViable(&r) || afterNumber(b, i, w) {
 		return match{}
@@ -104,6 +102,23 @@ func findCard(w *window, i int) match {
 		}
 	}
 	return match{}
+}
+
+// cardStarts is the quick look at what is most often no card: too short, or of no issuer.
+func cardStarts(b []byte, s int) bool {
+	if s+6 > len(b) {
+		return true
+	}
+	if !is(b[s+3], clDigit) {
+		return false
+	}
+	if v := int(b[s])*1000 + int(b[s+1])*100 + int(b[s+2])*10 + int(b[s+3]) - 1111*'0'; v < 0 || v >= len(cardIndex) || cardIndex[v] == 0 {
+		return false
+	}
+	if is(b[s+4], clDigit) {
+		return true
+	}
+	return (b[s+4] == ' ' || b[s+4] == '-' || b[s+4] == '.') && is(b[s+5], clDigit)
 }
 
 // printed says whether the groups up to g are ones that cards are printed in.
@@ -129,7 +144,7 @@ func cardViable(r *digitRun) bool {
 	if !r.cut && r.n < cardMin {
 		return false
 	}
-	if r.ng > 0 && (r.ng > 1 || !r.cut) && r.groups[0].size < 4 {
+	if r.ng > 0 && (r.ng > 1 || !r.cut || r.closed) && r.groups[0].size < 4 {
 		return false
 	}
 	return cardPrefix(r.d[:min(r.n, cardPublic)])
@@ -297,7 +312,7 @@ func cardPrefix(d []byte) bool {
 func ssnDetector() *detector {
 	return &detector{
 		name: "ssn", version: 1,
-		anchors: numberAnchors,
+		anchors: []anchor{{laneNumber, [4]*[256]bool{setNonWord, setDigit, setDigit, setDigit}}},
 		find:    findSSN,
 		keep:    bytesOf("-"),
 		last4:   true,
@@ -310,7 +325,7 @@ func ssnDetector() *detector {
 func findSSN(w *window, i int) match {
 	const shape = "ddd-dd-dddd"
 	b, s := w.b, i+1
-	if s < w.floor || b[i] == '-' || b[i] == '.' {
+	if s+3 < len(b) && b[s+3] != '-' || s < w.floor || b[i] == '-' || b[i] == '.' {
 		return match{}
 	}
 	for k := range len(shape) {

@@ -14,8 +14,7 @@ const patternMax = 4 << 10
 type pattern struct {
 	re     *regexp.Regexp // \A, one byte of context, the pattern
 	group  int            // of the part that is masked
-	first  [256]bool      // bytes it can start with
-	second [256]bool      // bytes that can follow the first
+	at     anchor         // bytes it can start with
 	eats   [256]bool      // bytes it can consume at all
 	max    int            // longest match in bytes, at most patternMax
 	min    int
@@ -36,17 +35,9 @@ func newPattern(p Pattern) (*detector, error) {
 	}
 	return &detector{
 		name: p.Name, version: 1,
-		anchors: func(add func(a, b byte)) {
-			for a := range 256 {
-				for b := 0; b < 256 && c.first[a]; b++ {
-					if c.second[b] {
-						add(byte(a), byte(b))
-					}
-				}
-			}
-		},
-		find: c.find,
-		keep: bytesOf(" \t"),
+		anchors: []anchor{c.at},
+		find:    c.find,
+		keep:    bytesOf(" \t"),
 	}, nil
 }
 
@@ -58,7 +49,7 @@ func compilePattern(text string, re *syntax.Regexp) (*pattern, error) {
 	if sh.min < 2 {
 		return nil, errors.New("it matches a single byte")
 	}
-	c := &pattern{first: sh.first, second: sh.second, eats: sh.eats, min: sh.min, max: min(sh.max, patternMax)}
+	c := &pattern{at: sh.anchor(), eats: sh.eats, min: sh.min, max: min(sh.max, patternMax)}
 	c.eats['\n'], c.eats[esc] = false, false
 	compiled, err := regexp.Compile(`\A(?s:.)(?:` + text + `)`)
 	if err != nil {

@@ -1,6 +1,9 @@
 package mask
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/base64"
+)
 
 const (
 	pemBegin     = "-----BEGIN "
@@ -12,7 +15,7 @@ const (
 func pemDetector() *detector {
 	return &detector{
 		name: "private-key", version: 1,
-		anchors: func(add func(a, b byte)) { add('N', ' ') },
+		anchors: []anchor{anchorOf(laneText, "GIN ")},
 		find:    findPEM,
 		run:     runPEM,
 		keep:    pemKeep,
@@ -24,11 +27,14 @@ var pemKeep = bytesOf(" \t\r\n\"',")
 // findPEM looks for the body after a header such as -----BEGIN RSA PRIVATE KEY----- (RFC 7468). The header
 // is shown. The body may be on lines of its own, or on one with escaped newlines as in JSON.
 func findPEM(w *window, i int) match {
-	b, s := w.b, i+2-len(pemBegin)
+	b, s := w.b, i+4-len(pemBegin)
+	if i+4 > len(b) && !w.final {
+		return cutPEM(w, len(b))
+	}
 	if s < 0 || !bytes.HasPrefix(b[s:], []byte(pemBegin)) {
 		return match{}
 	}
-	i += 2
+	i += 4
 	end := i
 	for end < len(b) && end-i < pemLabelMax && (is(b[end], clUpper|clDigit) || b[end] == ' ') {
 		end++
@@ -53,7 +59,7 @@ func findPEM(w *window, i int) match {
 func findPEMBody(w *window, i int) match {
 	b := w.b
 	body := skipLayout(b, i)
-	if body == len(b) {
+	if body == len(b) || b[body] == '\\' && body+1 == len(b) {
 		return cutPEM(w, body)
 	}
 	end := span(b, body, clB64, pemFirstWord)
@@ -119,4 +125,45 @@ func runPEM(w *window, i, n int) (int, bool) {
 		}
 	}
 	return i, w.final
+}
+
+// encodedKeyDetector knows a private key in PEM that was put into base64 once more, as in a kubeconfig's
+// client-key-data and in Kubernetes Secrets.
+func encodedKeyDetector() *detector {
+	return &detector{
+		name: "encoded-key", version: 1,
+		anchors: []anchor{anchorOf(laneText, "LS0t")},
+		find:    findEncodedKey,
+		run: func(w *window, i, n int) (int, bool) {
+			to := span(w.b, i, clB64, len(w.b))
+			return to, to < len(w.b) || w.final
+		},
+	}
+}
+
+// encodedBegin is base64 of "-----BEGIN ".
+const encodedBegin = "LS0tLS1CRUdJTi"
+
+func findEncodedKey(w *window, s int) match {
+	const look = 48 // holds the whole label
+	b := w.b
+	if s < w.floor || s > 0 && is(b[s-1], clB64) && b[s-1] != '=' {
+		return match{}
+	}
+	end := span(b, s, clB64, look)
+	if n := min(len(encodedBegin), end-s); string(b[s:s+n]) != encodedBegin[:n] {
+		return match{}
+	}
+	if end-s < look && end == len(b) && !w.final {
+		show := min(end, s+len(encodedBegin))
+		return undecided(s, show, show)
+	}
+	var raw [look]byte
+	n, _ := base64.StdEncoding.Decode(raw[:], b[s:s+(end-s)&^3])
+	if !bytes.Contains(raw[:n], []byte("PRIVATE KEY")) {
+		return match{}
+	}
+	m := found(s, s+len(encodedBegin), end)
+	m.runs = true
+	return m
 }

@@ -8,95 +8,98 @@ import (
 
 // A shape is what is known of every match of a regular expression, in bytes.
 type shape struct {
-	first, second [256]bool // what can be its first byte, and the one after that, be it of the match or not
-	eats          [256]bool // what it can consume
-	min, max      int       // its length; max is unbounded from patternMax on
+	at       [4][256]bool // what can be its first bytes, as far as it has any
+	eats     [256]bool    // what it can consume
+	min, max int          // its length; max is unbounded from patternMax on
 }
 
-var anyByte = func() (t [256]bool) {
-	for i := range t {
-		t[i] = true
-	}
-	return t
-}()
-
-func union(a, b [256]bool) [256]bool {
-	for i := range a {
-		a[i] = a[i] || b[i]
+// anchor is where a match can start. Beyond the shortest match anything can follow.
+func (s *shape) anchor() (a anchor) {
+	a.lane = laneOperator
+	for k := range a.at {
+		a.at[k] = setAny
+		if k < s.min {
+			a.at[k] = &s.at[k]
+		}
 	}
 	return a
 }
 
-// emptyShape matches the empty string: anything may come next.
-func emptyShape() shape { return shape{first: anyByte, second: anyByte} }
+func union(a *[256]bool, b [256]bool) {
+	for i := range a {
+		a[i] = a[i] || b[i]
+	}
+}
 
 // shapeOf walks re, which is simplified.
 func shapeOf(re *syntax.Regexp) shape {
 	switch re.Op {
 	case syntax.OpLiteral:
-		s := emptyShape()
+		var s shape
 		for _, r := range re.Rune {
-			s = follow2(s, literalShape(r, re.Flags&syntax.FoldCase != 0))
+			s = s.then(literalShape(r, re.Flags&syntax.FoldCase != 0))
 		}
 		return s
 	case syntax.OpCharClass:
 		return classShape(re.Rune)
 	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
-		return shape{first: anyByte, second: anyByte, eats: anyByte, min: 1, max: utf8.UTFMax}
+		return classShape([]rune{0, unicode.MaxRune})
 	case syntax.OpCapture:
 		return shapeOf(re.Sub[0])
 	case syntax.OpStar, syntax.OpPlus, syntax.OpQuest:
 		return repeatShape(re)
 	case syntax.OpConcat:
-		s := emptyShape()
+		var s shape
 		for _, sub := range re.Sub {
-			s = follow2(s, shapeOf(sub))
+			s = s.then(shapeOf(sub))
 		}
 		return s
 	case syntax.OpAlternate:
 		s := shapeOf(re.Sub[0])
 		for _, sub := range re.Sub[1:] {
-			s = either(s, shapeOf(sub))
+			s = s.or(shapeOf(sub))
 		}
 		return s
+	case syntax.OpNoMatch:
+		return shape{min: patternMax, max: patternMax}
 	}
-	return emptyShape() // anchors and boundaries
+	return shape{} // anchors and boundaries
 }
 
 func repeatShape(re *syntax.Regexp) shape {
 	s := shapeOf(re.Sub[0])
-	switch re.Op {
-	case syntax.OpQuest:
-		return either(s, emptyShape())
-	case syntax.OpStar:
-		s = either(s, emptyShape())
+	if re.Op != syntax.OpQuest {
+		for range 3 { // what four bytes can see of any number of times
+			more := s.or(shape{})
+			s = s.then(more)
+		}
+		s.max = patternMax
 	}
-	s.second = anyByte
-	s.max = patternMax
+	if re.Op != syntax.OpPlus {
+		s = s.or(shape{})
+	}
 	return s
 }
 
-func either(a, b shape) shape {
-	return shape{
-		first: union(a.first, b.first), second: union(a.second, b.second), eats: union(a.eats, b.eats),
-		min: min(a.min, b.min), max: max(a.max, b.max),
+func (s shape) or(o shape) shape {
+	for k := range s.at {
+		union(&s.at[k], o.at[k])
 	}
+	union(&s.eats, o.eats)
+	s.min, s.max = min(s.min, o.min), max(s.max, o.max)
+	return s
 }
 
-// follow2 is a and then b.
-func follow2(a, b shape) shape {
-	s := shape{first: a.first, second: a.second, eats: union(a.eats, b.eats), min: a.min + b.min, max: min(a.max+b.max, patternMax)}
-	switch {
-	case a.max == 0:
-		s.first, s.second = b.first, b.second
-	case a.min == 0:
-		s.first, s.second = union(a.first, b.first), anyByte
-	case a.min == 1 && a.max == 1:
-		s.second = b.first
-	case a.min == 1:
-		s.second = anyByte
+// then is s followed by o.
+func (s shape) then(o shape) shape {
+	r := shape{at: s.at, eats: s.eats, min: min(s.min+o.min, patternMax), max: min(s.max+o.max, patternMax)}
+	union(&r.eats, o.eats)
+	for k := range r.at {
+		for n := s.min; n <= min(s.max, k); n++ { // s is n bytes long
+			union(&r.at[k], o.at[k-n])
+		}
 	}
-	return s
+	return r
 }
 
 func literalShape(r rune, fold bool) shape {
@@ -109,30 +112,30 @@ func literalShape(r rune, fold bool) shape {
 	return classShape(rs)
 }
 
-// classShape is one rune out of the ranges rs. Beyond ASCII it is told apart by length only.
+// classShape is one rune out of the ranges rs. Bytes beyond ASCII are not told apart; one that is no UTF-8
+// matches as a rune of one byte.
 func classShape(rs []rune) shape {
-	s := shape{min: utf8.UTFMax}
 	if len(rs) == 0 {
 		return shape{min: patternMax, max: patternMax}
 	}
+	s := shape{min: 1, max: 1}
 	for i := 0; i < len(rs); i += 2 {
 		lo, hi := rs[i], rs[i+1]
-		s.min = min(s.min, max(1, utf8.RuneLen(lo)))
-		s.max = max(s.max, max(utf8.RuneLen(hi), 1))
 		for r := lo; r <= min(hi, utf8.RuneSelf-1); r++ {
-			s.first[r], s.eats[r] = true, true
+			s.at[0][r] = true
 		}
-		if hi >= utf8.RuneSelf {
-			s.max = utf8.UTFMax
-			for c := utf8.RuneSelf; c < 256; c++ {
-				s.first[c], s.eats[c] = true, true
+		if hi < utf8.RuneSelf {
+			continue
+		}
+		s.max = utf8.UTFMax
+		for c := utf8.RuneSelf; c < 256; c++ {
+			for k := range s.at {
+				s.at[k][c] = true
 			}
 		}
 	}
-	if s.max == 1 {
-		s.second = anyByte
-		return s
+	for k := range s.at {
+		union(&s.eats, s.at[k])
 	}
-	s.second = anyByte
 	return s
 }

@@ -2,7 +2,6 @@ package mask
 
 import (
 	"bytes"
-	"encoding/binary"
 	"hash"
 	"slices"
 	"sync"
@@ -31,6 +30,7 @@ type Stream struct {
 	pos   int    // the next anchor to look at
 	floor int    // end of the last match
 	hot   int    // buf[hot:] is masked if time runs out
+	w     window // of the last look; here so that it is not allocated
 	esc   []byte // an escape that is not complete
 
 	inserts   []insert // escapes; those from insHead on are not yet out
@@ -167,10 +167,11 @@ func (s *Stream) Hits() Hits {
 // advance looks at the bytes that have not been looked at, and appends what is decided.
 func (s *Stream) advance(dst []byte, echoed, final bool) []byte {
 	hold, hot := len(s.buf), len(s.buf)
-	w := window{b: s.buf, final: final}
+	w := &s.w
+	w.b, w.final = s.buf, final
 	for {
 		if s.run != nil {
-			if dst, hold = s.follow(dst, &w); s.run != nil {
+			if dst, hold = s.follow(dst, w); s.run != nil {
 				hot = hold
 				break
 			}
@@ -181,13 +182,13 @@ func (s *Stream) advance(dst []byte, echoed, final bool) []byte {
 			break
 		}
 		w.floor = s.floor
-		m, d := s.ask(&w, s.pos)
+		m, d := s.ask(w, s.pos)
 		if m.verdict == yes {
-			dst = s.hit(dst, &w, d, m)
+			dst = s.hit(dst, d, m)
 			continue
 		}
 		if m.verdict == more {
-			hold, hot = s.waiting(&w, m)
+			hold, hot = s.waiting(w)
 			break
 		}
 		s.pos++
@@ -218,17 +219,21 @@ func (s *Stream) ask(w *window, i int) (match, *detector) {
 	return match{}, nil
 }
 
-// waiting returns where bytes begin to wait, and where Expire masks, when m is undecided. Later anchors
-// count as well: were m to turn out a no, they would be next.
-func (s *Stream) waiting(w *window, m match) (hold, hot int) {
-	hold, hot = s.public(m), m.warm
-	for i := s.e.next(w.b, s.pos+1); i+1 < len(w.b); i = s.e.next(w.b, i+1) {
-		o, _ := s.ask(w, i)
-		switch o.verdict {
-		case yes:
-			hold, hot = min(hold, s.public(o)), min(hot, o.show)
-		case more:
-			hold, hot = min(hold, s.public(o)), min(hot, o.warm)
+// waiting returns where bytes begin to wait, and where Expire masks, when the anchor at s.pos is undecided.
+// What else may be found there or later counts as well: were the first a no, it would be next.
+func (s *Stream) waiting(w *window) (hold, hot int) {
+	hold, hot = len(w.b), len(w.b)
+	for i := s.pos; i+1 < len(w.b); i = s.e.next(w.b, i+1) {
+		for _, d := range s.e.groups[s.e.table[uint16(w.b[i])|uint16(w.b[i+1])<<8]] {
+			if s.off != nil && s.off[d.id] {
+				continue
+			}
+			switch m := d.find(w, i); m.verdict {
+			case yes:
+				hold, hot = min(hold, s.public(m)), min(hot, m.show)
+			case more:
+				hold, hot = min(hold, s.public(m)), min(hot, m.warm)
+			}
 		}
 	}
 	return hold, max(hold, hot)
@@ -263,7 +268,7 @@ func (s *Stream) tail() int {
 }
 
 // hit masks the value m of d.
-func (s *Stream) hit(dst []byte, w *window, d *detector, m match) []byte {
+func (s *Stream) hit(dst []byte, d *detector, m match) []byte {
 	s.hits[d.id]++
 	if s.onHit != nil {
 		s.report(d, m)
@@ -447,26 +452,6 @@ func (s *Stream) countLines(to int64) {
 		}
 	}
 	s.counted = max(s.counted, to)
-}
-
-// next returns the first anchor at or after i, or len(b)-1 if there is none.
-func (e *Engine) next(b []byte, i int) int {
-	t := &e.table
-	for i+9 <= len(b) {
-		x := binary.LittleEndian.Uint64(b[i:])
-		y := binary.LittleEndian.Uint64(b[i+1:])
-		if t[uint16(x)]|t[uint16(y)]|t[uint16(x>>16)]|t[uint16(y>>16)]|
-			t[uint16(x>>32)]|t[uint16(y>>32)]|t[uint16(x>>48)]|t[uint16(y>>48)] != 0 {
-			break
-		}
-		i += 8
-	}
-	for ; i+1 < len(b); i++ {
-		if t[uint16(b[i])|uint16(b[i+1])<<8] != 0 {
-			return i
-		}
-	}
-	return max(i, len(b)-1)
 }
 
 // echo remembers what a person typed, to know its echo.

@@ -4,54 +4,241 @@ package mask
 type token struct {
 	name     string
 	prefix   string // shown
-	class    uint8  // of the bytes after it
-	min, max int    // number of those
-	ending   func(v []byte) bool
+	set      *[256]bool
+	min, max int // number of bytes of set after the prefix
+	strict   bool
+	check    func(v []byte) bool // of those bytes; nil: all
 }
 
+// Sets of bytes that tokens are made of.
+var (
+	tokUpper = bytesOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+	tokAlnum = setAlnum
+	tokURL   = setOf(func(c byte) bool { return is(c, clB64URL) })
+	tokDot   = setOf(func(c byte) bool { return is(c, clB64URL) || c == '.' })
+	tokB64   = setOf(func(c byte) bool { return is(c, clB64) })
+	tokWeb   = setOf(func(c byte) bool { return is(c, clB64URL|clB64) || c == '.' || c == '%' })
+	tokHex   = setOf(func(c byte) bool { return is(c, clHex) })
+)
+
+// tokens are what the issuers publish, or what their tokens look like; the longer of two prefixes stands
+// first. The ones called strict must not stand inside a word.
 var tokens = []token{
-	{name: "aws-access-key", prefix: "AKIA", class: clUpper | clDigit, min: 16, max: 16},
-	{name: "aws-access-key", prefix: "ASIA", class: clUpper | clDigit, min: 16, max: 16},
-	{name: "github-token", prefix: "ghp_", class: clAlnum, min: 36, max: 251},
-	{name: "github-token", prefix: "gho_", class: clAlnum, min: 36, max: 251},
-	{name: "github-token", prefix: "ghu_", class: clAlnum, min: 36, max: 251},
-	{name: "github-token", prefix: "ghs_", class: clAlnum, min: 36, max: 251},
-	{name: "github-token", prefix: "ghr_", class: clAlnum, min: 36, max: 251},
-	{name: "github-token", prefix: "github_pat_", class: clAlnum | clB64URL, min: 36, max: 251},
+	{name: "aws-access-key", prefix: "AKIA", set: tokUpper, min: 16, max: 16, strict: true},
+	{name: "aws-access-key", prefix: "ASIA", set: tokUpper, min: 16, max: 16, strict: true},
+	{name: "aws-access-key", prefix: "ABIA", set: tokUpper, min: 16, max: 16, strict: true},
+	{name: "aws-access-key", prefix: "ACCA", set: tokUpper, min: 16, max: 16, strict: true},
+	{name: "aws-access-key", prefix: "ABSK", set: tokB64, min: 100, max: 300, strict: true},
+
+	{name: "gcp-token", prefix: "AIza", set: tokURL, min: 35, max: 35, strict: true},
+	{name: "gcp-token", prefix: "ya29.", set: tokDot, min: 20, max: 2048, strict: true},
+	{name: "gcp-token", prefix: "GOCSPX-", set: tokURL, min: 24, max: 32},
+	{name: "gcp-token", prefix: "1//0", set: tokURL, min: 40, max: 300, strict: true},
+
+	{name: "github-token", prefix: "ghp_", set: tokAlnum, min: 36, max: 251},
+	{name: "github-token", prefix: "gho_", set: tokAlnum, min: 36, max: 251},
+	{name: "github-token", prefix: "ghu_", set: tokAlnum, min: 36, max: 251},
+	{name: "github-token", prefix: "ghs_", set: tokAlnum, min: 36, max: 251},
+	{name: "github-token", prefix: "ghr_", set: tokAlnum, min: 36, max: 251},
+	{name: "github-token", prefix: "github_pat_", set: tokURL, min: 36, max: 251},
+
+	{name: "gitlab-token", prefix: "glpat-", set: tokDot, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "glptt-", set: tokURL, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "gldt-", set: tokURL, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "glrt-", set: tokDot, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "glcbt-", set: tokURL, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "glft-", set: tokURL, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "glsoat-", set: tokURL, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "glimt-", set: tokURL, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "gloas-", set: tokURL, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "glagent-", set: tokURL, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "glffct-", set: tokURL, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "GR1348941", set: tokURL, min: 20, max: 300, strict: true},
+
+	{name: "slack-token", prefix: "xoxb-", set: tokURL, min: 20, max: 400},
+	{name: "slack-token", prefix: "xoxp-", set: tokURL, min: 20, max: 400},
+	{name: "slack-token", prefix: "xoxa-", set: tokURL, min: 20, max: 400},
+	{name: "slack-token", prefix: "xoxr-", set: tokURL, min: 20, max: 400},
+	{name: "slack-token", prefix: "xoxs-", set: tokURL, min: 20, max: 400},
+	{name: "slack-token", prefix: "xoxo-", set: tokURL, min: 20, max: 400},
+	{name: "slack-token", prefix: "xoxd-", set: tokWeb, min: 20, max: 600},
+	{name: "slack-token", prefix: "xoxc-", set: tokURL, min: 20, max: 400},
+	{name: "slack-token", prefix: "xoxe-", set: tokURL, min: 20, max: 400},
+	{name: "slack-token", prefix: "xoxe.", set: tokDot, min: 20, max: 400},
+	{name: "slack-token", prefix: "xapp-", set: tokURL, min: 20, max: 400},
+	{name: "slack-token", prefix: "hooks.slack.com/services/", set: setOf(func(c byte) bool { return is(c, clAlnum) || c == '/' }), min: 30, max: 120},
+	{name: "slack-token", prefix: "hooks.slack.com/workflows/", set: setOf(func(c byte) bool { return is(c, clAlnum) || c == '/' }), min: 30, max: 120},
+
+	{name: "stripe-token", prefix: "sk_live_", set: tokAlnum, min: 10, max: 250},
+	{name: "stripe-token", prefix: "sk_test_", set: tokAlnum, min: 10, max: 250},
+	{name: "stripe-token", prefix: "rk_live_", set: tokAlnum, min: 10, max: 250},
+	{name: "stripe-token", prefix: "rk_test_", set: tokAlnum, min: 10, max: 250},
+	{name: "stripe-token", prefix: "whsec_", set: tokB64, min: 24, max: 100},
+
+	{name: "anthropic-token", prefix: "sk-ant-", set: tokURL, min: 24, max: 200},
+	{name: "openai-token", prefix: "sk-proj-", set: tokURL, min: 20, max: 250},
+	{name: "openai-token", prefix: "sk-svcacct-", set: tokURL, min: 20, max: 250},
+	{name: "openai-token", prefix: "sk-admin-", set: tokURL, min: 20, max: 250},
+	{name: "openai-token", prefix: "sk-None-", set: tokURL, min: 20, max: 250},
+	{name: "openai-token", prefix: "sk-or-v1-", set: tokHex, min: 64, max: 64},
+	{name: "openai-token", prefix: "sk-", set: tokAlnum, min: 32, max: 64, strict: true, check: mixed},
+
+	{name: "npm-token", prefix: "npm_", set: tokAlnum, min: 36, max: 40, check: mixed},
+	{name: "pypi-token", prefix: "pypi-AgE", set: tokURL, min: 50, max: 1000},
+	{name: "docker-token", prefix: "dckr_pat_", set: tokURL, min: 20, max: 64},
+	{name: "docker-token", prefix: "dckr_oat_", set: tokURL, min: 20, max: 64},
+	{name: "twilio-token", prefix: "SK", set: tokHex, min: 32, max: 32, strict: true, check: hasDigit},
+	{name: "sendgrid-token", prefix: "SG.", set: tokDot, min: 60, max: 80, strict: true, check: oneDot},
+	{name: "heroku-token", prefix: "HRKU-", set: tokURL, min: 36, max: 80},
+	{name: "vault-token", prefix: "hvs.", set: tokURL, min: 20, max: 400, strict: true},
+	{name: "vault-token", prefix: "hvb.", set: tokURL, min: 20, max: 400, strict: true},
+	{name: "vault-token", prefix: "hvr.", set: tokURL, min: 20, max: 400, strict: true},
+	{name: "vault-token", prefix: "s.", set: tokAlnum, min: 24, max: 24, strict: true, check: mixed},
+	{name: "databricks-token", prefix: "dapi", set: tokHex, min: 32, max: 32, strict: true},
+	{name: "databricks-token", prefix: "dkea", set: tokHex, min: 32, max: 32, strict: true},
+	{name: "databricks-token", prefix: "dose", set: tokHex, min: 32, max: 32, strict: true},
+	{name: "digitalocean-token", prefix: "dop_v1_", set: tokHex, min: 64, max: 64},
+	{name: "digitalocean-token", prefix: "doo_v1_", set: tokHex, min: 64, max: 64},
+	{name: "digitalocean-token", prefix: "dor_v1_", set: tokHex, min: 64, max: 64},
+	{name: "shopify-token", prefix: "shpat_", set: tokHex, min: 32, max: 64},
+	{name: "shopify-token", prefix: "shpca_", set: tokHex, min: 32, max: 64},
+	{name: "shopify-token", prefix: "shppa_", set: tokHex, min: 32, max: 64},
+	{name: "shopify-token", prefix: "shpss_", set: tokHex, min: 32, max: 64},
+	{name: "shopify-token", prefix: "shpua_", set: tokHex, min: 32, max: 64},
+	{name: "shopify-token", prefix: "shptka_", set: tokHex, min: 32, max: 64},
+
+	{name: "huggingface-token", prefix: "hf_", set: tokAlnum, min: 30, max: 40, strict: true, check: mixed},
+	{name: "huggingface-token", prefix: "api_org_", set: tokAlnum, min: 34, max: 34, strict: true},
+	{name: "grafana-token", prefix: "glsa_", set: tokURL, min: 32, max: 60},
+	{name: "grafana-token", prefix: "glc_", set: tokB64, min: 32, max: 400},
+	{name: "age-key", prefix: "AGE-SECRET-KEY-", set: bytesOf("1QPZRY9X8GF2TVDW0S3JN54KHCE6MUAL7-"), min: 50, max: 80},
+	{name: "tailscale-token", prefix: "tskey-", set: tokURL, min: 20, max: 120},
+	{name: "linear-token", prefix: "lin_api_", set: tokAlnum, min: 32, max: 64},
+	{name: "notion-token", prefix: "ntn_", set: tokAlnum, min: 40, max: 60},
+	{name: "postman-token", prefix: "PMAK-", set: tokURL, min: 50, max: 70},
+	{name: "newrelic-token", prefix: "NRAK-", set: tokAlnum, min: 27, max: 27},
+	{name: "planetscale-token", prefix: "pscale_tkn_", set: tokDot, min: 32, max: 80},
+	{name: "planetscale-token", prefix: "pscale_pw_", set: tokDot, min: 32, max: 80},
+	{name: "planetscale-token", prefix: "pscale_oauth_", set: tokDot, min: 32, max: 80},
+	{name: "square-token", prefix: "sq0atp-", set: tokURL, min: 22, max: 22},
+	{name: "square-token", prefix: "sq0csp-", set: tokURL, min: 40, max: 50},
+	{name: "square-token", prefix: "EAAA", set: tokURL, min: 56, max: 64, strict: true, check: mixed},
+	{name: "supabase-token", prefix: "sbp_", set: tokHex, min: 40, max: 40},
+	{name: "pulumi-token", prefix: "pul-", set: tokHex, min: 40, max: 40},
+	{name: "rubygems-token", prefix: "rubygems_", set: tokHex, min: 48, max: 48},
+	{name: "atlassian-token", prefix: "ATATT3", set: tokB64URL, min: 60, max: 250, strict: true},
+	{name: "sentry-token", prefix: "sntrys_", set: tokB64URL, min: 60, max: 400},
+	{name: "sentry-token", prefix: "sntryu_", set: tokHex, min: 64, max: 64},
+	{name: "dynatrace-token", prefix: "dt0c01.", set: tokDot, min: 80, max: 100},
+	{name: "doppler-token", prefix: "dp.pt.", set: tokAlnum, min: 40, max: 48},
+	{name: "doppler-token", prefix: "dp.st.", set: tokDot, min: 40, max: 80},
+	{name: "figma-token", prefix: "figd_", set: tokURL, min: 36, max: 64},
+	{name: "groq-token", prefix: "gsk_", set: tokAlnum, min: 48, max: 64},
+	{name: "perplexity-token", prefix: "pplx-", set: tokAlnum, min: 40, max: 64},
+	{name: "xai-token", prefix: "xai-", set: tokAlnum, min: 70, max: 90},
+	{name: "replicate-token", prefix: "r8_", set: tokAlnum, min: 37, max: 40, strict: true},
+	{name: "mailgun-token", prefix: "key-", set: tokHex, min: 32, max: 32, strict: true},
+	{name: "netlify-token", prefix: "nfp_", set: tokAlnum, min: 36, max: 40},
+	{name: "circleci-token", prefix: "CCIPAT_", set: tokURL, min: 40, max: 80},
+	{name: "buildkite-token", prefix: "bkua_", set: tokHex, min: 40, max: 40},
+	{name: "alibaba-token", prefix: "LTAI", set: tokAlnum, min: 16, max: 26, strict: true, check: mixed},
+	{name: "tencent-token", prefix: "AKID", set: tokAlnum, min: 32, max: 32, strict: true, check: mixed},
+	{name: "sourcegraph-token", prefix: "sgp_", set: setOf(func(c byte) bool { return is(c, clHex) || c == '_' }), min: 40, max: 64},
+	{name: "flyio-token", prefix: "fm2_", set: tokB64, min: 80, max: 2000},
+	{name: "flyio-token", prefix: "fo1_", set: tokURL, min: 43, max: 43},
+	{name: "airtable-token", prefix: "patc", set: tokDot, min: 60, max: 90, strict: true, check: oneDot},
+	{name: "onepassword-token", prefix: "ops_eyJ", set: tokB64URL, min: 200, max: 2000},
+
+	{name: "sallyport-token", prefix: "sallyport_", set: tokURL, min: 24, max: 400, strict: true, check: mixed},
+}
+
+var tokB64URL = setOf(func(c byte) bool { return is(c, clB64URL|clB64) })
+
+// hasDigit says whether v holds a digit.
+func hasDigit(v []byte) bool {
+	for _, c := range v {
+		if is(c, clDigit) {
+			return true
+		}
+	}
+	return false
+}
+
+// mixed says whether v holds digits and both cases of letters, which identifiers of the same length hardly do.
+func mixed(v []byte) bool {
+	var seen uint8
+	for _, c := range v {
+		seen |= class[c]
+	}
+	return seen&clDigit != 0 && seen&clUpper != 0 && seen&clLower != 0
+}
+
+func oneDot(v []byte) bool {
+	n := 0
+	for _, c := range v {
+		if c == '.' {
+			n++
+		}
+	}
+	return n == 1
 }
 
 func vendorDetectors() []*detector {
 	var ds []*detector
+	byName := map[string]*detector{}
 	for _, t := range tokens {
-		ds = append(ds, t.detector())
-	}
-	return ds
-}
-
-// detector makes the detector of t. It is anchored at the end of the prefix, which is rarer than the start.
-func (t token) detector() *detector {
-	k := len(t.prefix) - 2
-	return &detector{
-		name: t.name, version: 1, last4: true,
-		anchors: func(add func(a, b byte)) { add(t.prefix[k], t.prefix[k+1]) },
-		find: func(w *window, i int) match {
-			s := i - k
-			if s < w.floor || s < 1 || string(w.b[s:i+2]) != t.prefix || isWord(w.b[s-1]) {
-				return match{}
+		d := byName[t.name]
+		if d == nil {
+			d = &detector{name: t.name, version: 1, last4: true, keep: bytesOf(".")}
+			byName[t.name] = d
+			ds = append(ds, d)
+			d.find = func(*window, int) match { return match{} }
+		}
+		rest := d.find
+		d.anchors = append(d.anchors, t.anchor())
+		d.find = func(w *window, s int) match {
+			if m := t.find(w, s); m.verdict != no {
+				return m
 			}
-			return t.find(w, s)
-		},
+			return rest(w, s)
+		}
 	}
+	return append(ds, azureDetector(), telegramDetector(), terraformDetector())
 }
 
-// find looks at the bytes after the prefix at s.
+func (t token) anchor() anchor {
+	a := anchorOf(laneToken, t.prefix)
+	for k := len(t.prefix); k < len(a.at); k++ {
+		a.at[k] = t.set
+		a.lane = laneText
+	}
+	return a
+}
+
+// find looks for t at s.
 func (t token) find(w *window, s int) match {
-	v := s + len(t.prefix)
-	end := span(w.b, v, t.class, t.max+1)
+	n := min(len(t.prefix), len(w.b)-s)
+	if s < w.floor || s < 1 || string(w.b[s:s+n]) != t.prefix[:n] || t.strict && isWord(w.b[s-1]) {
+		return match{}
+	}
+	if n < len(t.prefix) {
+		if w.final {
+			return match{}
+		}
+		return undecided(s, s+n, s+n)
+	}
+	v := s + n
+	end := v
+	for end < len(w.b) && end-v <= t.max && t.set[w.b[end]] {
+		end++
+	}
 	if end == len(w.b) && end-v <= t.max && !w.final {
 		return undecided(s, v, v)
 	}
-	if n := end - v; n < t.min || n > t.max || t.ending != nil && !t.ending(w.b[v:end]) {
+	for end > v && w.b[end-1] == '.' { // of the sentence
+		end--
+	}
+	if n := end - v; n < t.min || n > t.max || t.check != nil && !t.check(w.b[v:end]) {
 		return match{}
 	}
 	return found(s, v, end)

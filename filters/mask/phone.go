@@ -1,0 +1,302 @@
+package mask
+
+import "strings"
+
+func phoneDetector() *detector {
+	as := []anchor{
+		{laneNumber, [4]*[256]bool{setNonWord, setDigit, setDigit, setDigit}},
+		{laneKeyword, [4]*[256]bool{setNonWord, bytesOf("+"), bytesOf("123456789"), bytesOf("0123456789 -.(")}},
+		{laneKeyword, [4]*[256]bool{setNonWord, bytesOf("("), setDigit, setDigit}},
+		{laneNumber, [4]*[256]bool{setNonWord, bytesOf("0"), bytesOf("123456789"), bytesOf(" .-")}},
+	}
+	for _, k := range phoneLabels {
+		a := anchorFold(laneKeyword, k)
+		if len(k) < len(a.at) {
+			a.at[len(k)] = afterKey
+		}
+		as = append(as, a)
+	}
+	return &detector{
+		name: "phone", version: 1, anchors: as,
+		find: findPhone, keep: bytesOf("+-.()/ "), last4: true, norm: digitsOf,
+	}
+}
+
+var phoneLabels = strings.Fields("phon tele tel mobi cell fax what")
+
+// phoneShapes are national ways of writing: d any digit, N 2-9, M 1-9, S one separator out of those after the
+// bar, the same in the whole number; everything else stands for itself.
+var phoneShapes = indexShapes(`NddSNddSdddd|-. 
+(Ndd) Ndd-dddd|
+(Ndd)Ndd-dddd|
+(Ndd) NddSdddd|. 
+(0dd) dddd dddd|
+(0ddd) ddd dddd|
+(0dddd) dddddd|
+(dd) 9dddd-dddd|
+(dd) Mddd-dddd|
+02dSddddSdddd| -
+02dSdddSdddd| 
+01ddSdddSdddd| -
+03ddSdddSdddd| -
+08ddSdddSdddd| -
+01dddSdddddd| -
+07dddSdddddd| -
+07dddSdddSddd| -
+0MSddSddSddSdd| .-
+04ddSdddSddd| 
+0MSddddSdddd| -
+0M0SddddSdddd|-
+01ddSddddddd|-/ 
+01ddSdddddddd|-/ 
+0MddSddddddd|-/
+0MdSdddddddd|-/
+0MdSddddddd|/
+1MdSddddSdddd|- `)
+
+// A phoneShape is a way of writing.
+type phoneShape struct {
+	text, seps string
+	nanp       bool // it has the rules of the North American plan
+}
+
+// indexShapes sorts shapes by the byte that they start with.
+func indexShapes(text string) (t [256][]phoneShape) {
+	for line := range strings.SplitSeq(text, "\n") {
+		shape, seps, _ := strings.Cut(line, "|")
+		for c := range 256 {
+			var sep byte
+			if shapeByte(shape[0], "", byte(c), &sep) {
+				t[c] = append(t[c], phoneShape{shape, seps, strings.Contains(shape, "Ndd")})
+			}
+		}
+	}
+	return t
+}
+
+// findPhone looks for a phone number: international from its plus sign on, national as it is printed, and
+// after a label however it is written.
+func findPhone(w *window, i int) match {
+	b := w.b
+	if is(b[i], clAlpha) {
+		return findLabelledPhone(w, i)
+	}
+	s := i + 1
+	if s < w.floor {
+		return match{}
+	}
+	if b[s] == '+' {
+		return internationalPhone(w, s)
+	}
+	if b[i] == '+' || (b[i] == '.' || b[i] == '-' || b[i] == '/' || b[i] == ':' || b[i] == ' ') && i > 1 && is(b[i-1], clDigit) &&
+		(b[i-1] != '1' || isWord(b[i-2]) || b[i] == '/') { // but for the long-distance prefix
+		return match{}
+	}
+	var waits match
+	for k := range phoneShapes[b[s]] {
+		m := phoneShapes[b[s]][k].match(w, s)
+		if m.verdict == yes {
+			return m
+		}
+		if m.verdict == more {
+			waits = m
+		}
+	}
+	return waits
+}
+
+// match looks for p at s.
+func (p *phoneShape) match(w *window, s int) match {
+	b, sep := w.b, byte(0)
+	for k := range len(p.text) {
+		if s+k >= len(b) {
+			if w.final {
+				return match{}
+			}
+			return undecided(s, s, min(s+4, len(b)))
+		}
+		if !shapeByte(p.text[k], p.seps, b[s+k], &sep) {
+			return match{}
+		}
+	}
+	t := s + len(p.text)
+	var d [16]byte
+	if p.nanp && !isNANP(digitsOf(d[:0], b[s:t])) {
+		return match{}
+	}
+	return endPhone(w, s, s, t, sep)
+}
+
+func shapeByte(want byte, seps string, c byte, sep *byte) bool {
+	switch want {
+	case 'd':
+		return is(c, clDigit)
+	case 'N':
+		return c >= '2' && c <= '9'
+	case 'M':
+		return c >= '1' && c <= '9'
+	case 'S':
+		if *sep == 0 && strings.IndexByte(seps, c) >= 0 {
+			*sep = c
+		}
+		return c == *sep
+	}
+	return c == want
+}
+
+// endPhone decides by what follows the number that ends before b[t].
+func endPhone(w *window, s, show, t int, sep byte) match {
+	b := w.b
+	if t+1 >= len(b) && !w.final && (t == len(b) || !isWord(b[t])) {
+		return undecided(s, show, min(s+4, len(b)))
+	}
+	if t < len(b) && isWord(b[t]) {
+		return match{}
+	}
+	if t+1 < len(b) && (b[t] == sep || b[t] == '-' || b[t] == '.' || b[t] == '/' || b[t] == ':') && is(b[t+1], clDigit) {
+		return match{}
+	}
+	return found(s, show, t)
+}
+
+// isNANP checks the digits of a North American number: no area N9X, no N11.
+func isNANP(d []byte) bool {
+	if len(d) == 11 {
+		d = d[1:]
+	}
+	return len(d) == 10 && d[0] >= '2' && d[1] != '9' && d[3] >= '2' && !(d[1] == '1' && d[2] == '1') && !(d[4] == '1' && d[5] == '1')
+}
+
+// internationalPhone reads +, a country code that exists, and 8 to 15 digits in all (E.164) with single
+// separators, or a bracket, between them. The plus sign is public.
+func internationalPhone(w *window, s int) match {
+	b := w.b
+	var d [16]byte
+	n, t, last := 0, s+1, s+1
+	for t < len(b) && n < len(d) {
+		c := b[t]
+		if is(c, clDigit) {
+			d[n] = c
+			n++
+			t++
+			last = t
+			continue
+		}
+		if c != ' ' && c != '-' && c != '.' && c != '(' && c != ')' && c != '/' || !phoneSep(b[t-1], c) {
+			break
+		}
+		t++
+	}
+	if n == len(d) || n >= 3 && !countryCode(d[:n]) {
+		return match{}
+	}
+	if t == len(b) && !w.final {
+		return undecided(s, s+1, min(s+4, len(b)))
+	}
+	if !isE164(d[:n]) {
+		return match{}
+	}
+	return endPhone(w, s, s+1, last, 0)
+}
+
+// phoneSep says whether separator c may stand after p.
+func phoneSep(p, c byte) bool {
+	switch {
+	case is(p, clDigit):
+		return true
+	case c == '(':
+		return p == ' ' || p == '+'
+	case c == ' ' || c == '-':
+		return p == ')'
+	}
+	return false
+}
+
+// twoDigitCodes are the country codes of two digits; 1 and 7 have one, all others three (ITU-T E.164D).
+var twoDigitCodes = func() (t [100]bool) {
+	for _, c := range []int{20, 27, 30, 31, 32, 33, 34, 36, 39, 40, 41, 43, 44, 45, 46, 47, 48, 49, 51, 52, 53, 54, 55, 56,
+		57, 58, 60, 61, 62, 63, 64, 65, 66, 81, 82, 84, 86, 90, 91, 92, 93, 94, 95, 98} {
+		t[c] = true
+	}
+	return t
+}()
+
+func countryCode(d []byte) bool {
+	if d[0] == '1' || d[0] == '7' || twoDigitCodes[(d[0]-'0')*10+d[1]-'0'] {
+		return true
+	}
+	switch string(d[:2]) {
+	case "21", "22", "23", "24", "25", "26", "29", "35", "37", "38", "42", "50", "59", "67", "68", "69", "85", "88", "96", "97", "99":
+		return true
+	}
+	return false
+}
+
+func isE164(d []byte) bool {
+	switch {
+	case len(d) < 8 || !countryCode(d):
+		return false
+	case d[0] == '1':
+		return len(d) == 11 && isNANP(d)
+	case d[0] == '7':
+		return len(d) == 11
+	}
+	return len(d) <= 15
+}
+
+// findLabelledPhone looks for 7 to 15 digits after a name such as phone_number or tel.
+func findLabelledPhone(w *window, i int) match {
+	b := w.b
+	if i > 0 && is(b[i-1], clLower) && is(b[i], clLower) && b[i] != 'p' {
+		return match{}
+	}
+	t := i
+	for t < len(b) && t-i < 24 && isKeyByte(b[t]) {
+		t++
+	}
+	if t < len(b) && !phoneLabel(b[i:t]) {
+		return match{}
+	}
+	glue, sign := 0, false
+	for t < len(b) && glue < 8 && strings.IndexByte("\"' \t:=#.", b[t]) >= 0 {
+		sign = sign || b[t] == ':' || b[t] == '='
+		t++
+		glue++
+	}
+	from := t
+	n, last := 0, t
+	for t < len(b) && n <= 15 && (is(b[t], clDigit) || t > from && n > 0 && strings.IndexByte(" -./()", b[t]) >= 0 && t-last < 2 || t == from && (b[t] == '(' || b[t] == '+')) {
+		if is(b[t], clDigit) {
+			n++
+			last = t + 1
+		}
+		t++
+	}
+	if t == len(b) && !w.final {
+		return undecided(from, min(from, len(b)), min(from+3, len(b)))
+	}
+	if !sign || n < 7 || n > 15 || from < w.floor || last < len(b) && isWord(b[last]) || b[from] == '+' {
+		return match{}
+	}
+	m := found(from, from, last)
+	m.number = last-from == n && jsonNumber(b, from-1)
+	return m
+}
+
+// phoneLabel says whether name, which starts with one of phoneLabels, is one of a phone number.
+func phoneLabel(name []byte) bool {
+	var norm [24]byte
+	n := 0
+	for _, c := range name {
+		if is(c, clAlnum) {
+			norm[n] = lower(c)
+			n++
+		}
+	}
+	switch string(norm[:n]) {
+	case "phone", "phonenumber", "phoneno", "phonenum", "telephone", "telephonenumber", "tel", "mobile", "mobilenumber", "mobilephone",
+		"mobileno", "cell", "cellphone", "cellnumber", "fax", "faxnumber", "whatsapp", "phonehome", "phonework", "phonemobile":
+		return true
+	}
+	return false
+}

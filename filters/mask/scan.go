@@ -1,0 +1,110 @@
+package mask
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// An anchor is four adjacent bytes at which a detector is asked, a set for each.
+type anchor struct {
+	lane uint8
+	at   [4]*[256]bool
+}
+
+// pairs calls f for every pair of bytes in sets k and k+1, first byte low.
+func (a anchor) pairs(k int, f func(pair int)) {
+	for x := range 256 {
+		if !a.at[k][x] {
+			continue
+		}
+		for y := range 256 {
+			if a.at[k+1][y] {
+				f(x | y<<8)
+			}
+		}
+	}
+}
+
+// next returns the first place at or after i where an anchor may be, or len(b)-1 if there is none.
+//
+// The filter has for every pair of bytes eight lanes low, set where the pair can be the first two bytes of
+// an anchor, and eight lanes high, set where it can be the last two. An anchor may be where the low lanes of
+// one pair meet the high lanes of the pair two bytes on. Where the bytes end before an anchor does, its first
+// pair is enough.
+func (e *Engine) next(b []byte, i int) int {
+	t := &e.filter
+	for i+11 <= len(b) {
+		v0, v1 := t[binary.LittleEndian.Uint16(b[i:])], t[binary.LittleEndian.Uint16(b[i+1:])]
+		var h0, h1, h2, h3, h4, h5, h6, h7 uint16
+		for i+11 <= len(b) {
+			x, y := binary.LittleEndian.Uint64(b[i+2:]), binary.LittleEndian.Uint64(b[i+3:])
+			v2, v3 := t[uint16(x)], t[uint16(y)]
+			v4, v5 := t[uint16(x>>16)], t[uint16(y>>16)]
+			v6, v7 := t[uint16(x>>32)], t[uint16(y>>32)]
+			v8, v9 := t[uint16(x>>48)], t[uint16(y>>48)]
+			h0, h1, h2, h3 = v0&(v2>>8), v1&(v3>>8), v2&(v4>>8), v3&(v5>>8)
+			h4, h5, h6, h7 = v4&(v6>>8), v5&(v7>>8), v6&(v8>>8), v7&(v9>>8)
+			if (h0|h1|h2|h3|h4|h5|h6|h7)&0xff != 0 {
+				break
+			}
+			v0, v1 = v8, v9
+			i += 8
+		}
+		if i+11 > len(b) {
+			break
+		}
+		at := uint64(uint8(h0)) | uint64(uint8(h1))<<8 | uint64(uint8(h2))<<16 | uint64(uint8(h3))<<24 |
+			uint64(uint8(h4))<<32 | uint64(uint8(h5))<<40 | uint64(uint8(h6))<<48 | uint64(uint8(h7))<<56
+		for at != 0 {
+			k := bits.TrailingZeros64(at) / 8
+			if lanes := uint8(at >> (8 * k)); lanes != 1<<laneNumber || mayBeNumber(b, i+k+1) {
+				return i + k
+			}
+			at &^= 0xff << (8 * k)
+		}
+		i += 8
+	}
+	for ; i+3 < len(b); i++ {
+		if t[binary.LittleEndian.Uint16(b[i:])]&(t[binary.LittleEndian.Uint16(b[i+2:])]>>8)&0xff != 0 {
+			return i
+		}
+	}
+	for ; i+1 < len(b); i++ {
+		if t[binary.LittleEndian.Uint16(b[i:])]&0xff != 0 {
+			return i
+		}
+	}
+	return max(i, len(b)-1)
+}
+
+// mayBeNumber is the quick look at the number at b[s], which most often starts nothing that a detector of the
+// lane of numbers knows: what stands before it and its first bytes tell.
+func mayBeNumber(b []byte, s int) bool {
+	if s+4 >= len(b) {
+		return true
+	}
+	if b[s-1] == '.' && s > 1 && is(b[s-2], clDigit) { // decimals, addresses, versions
+		return false
+	}
+	c := b[s+3]
+	if !is(b[s+2], clDigit) { // 0d d
+		return b[s] == '0' && numberSep[b[s+2]] && is(c, clDigit) && is(b[s+4], clDigit)
+	}
+	if is(c, clDigit) {
+		v := int(b[s])*1000 + int(b[s+1])*100 + int(b[s+2])*10 + int(c) - 1111*'0'
+		return numberStarts[v>>3]&(1<<(v&7)) != 0
+	}
+	return numberSep[c] && is(b[s+4], clDigit)
+}
+
+var numberSep = bytesOf("-. /)")
+
+// numberStarts has a bit for every four digits that a card or a national phone number can start with.
+var numberStarts = func() (t [10000 / 8]uint8) {
+	for v, l := range cardIndex {
+		if l != 0 || v >= 100 && v < 1000 { // a trunk zero
+			t[v>>3] |= 1 << (v & 7)
+		}
+	}
+	return t
+}()
