@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -130,7 +131,7 @@ func (r *Remote) certify(ctx context.Context, conn net.Conn, q shells.Request, p
 	if err != nil {
 		return nil, err
 	}
-	g := Grant{Login: q.Login, SourceAddress: r.c.SourceAddress, Validity: validity, KeyID: r.c.KeyID}
+	g := Grant{Login: q.Login, SourceAddress: r.c.SourceAddress, Validity: validity, KeyID: cmp.Or(q.KeyID, r.c.KeyID)}
 	if len(g.SourceAddress) == 0 {
 		local, err := netip.ParseAddrPort(conn.LocalAddr().String())
 		if err != nil {

@@ -177,7 +177,8 @@ type ShellTarget struct {
 	Home string `yaml:"home"`
 	// User is the name that the shell sees. Default "user".
 	User string `yaml:"user"`
-	// RunAs is the host's uid under which it runs when the gate is root. Default 65533.
+	// RunAs is the host's uid and gid under which it runs when the gate is root. Default 1900000022,
+	// which nothing else uses.
 	RunAs int `yaml:"run_as"`
 	// Binds are directories of the gate's machine shown inside.
 	Binds []Bind `yaml:"binds"`
@@ -279,3 +280,13 @@ type Duration time.Duration
 
 // D returns d as the standard library has it.
 func (d Duration) D() time.Duration { return time.Duration(d) }
+
+// Issuer returns the issuer with this URL, or nil.
+func (c *Config) Issuer(url string) *Issuer {
+	for i := range c.Issuers {
+		if c.Issuers[i].URL == url {
+			return &c.Issuers[i]
+		}
+	}
+	return nil
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -128,5 +129,22 @@ func TestMerge(t *testing.T) {
 	}
 	if err := c.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The annotated example must load, and must name every key that there is.
+func TestExampleIsWholeAndLoads(t *testing.T) {
+	file := "../../../deploy/sallyport.yaml"
+	if _, err := Load(file); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range keys(reflect.TypeFor[Config](), map[string]bool{}) {
+		if !strings.Contains(string(text), key+":") {
+			t.Errorf("the example does not mention %q", key)
+		}
 	}
 }

@@ -1,0 +1,144 @@
+// Sallyport is an SSH gate for people and agents. README.md in the repository's root says what it does.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/sallyport-ssh/sallyport/cmd/internal/config"
+	"github.com/sallyport-ssh/sallyport/cmd/internal/daemon"
+	"github.com/sallyport-ssh/sallyport/cmd/internal/dev"
+)
+
+type commands struct {
+	Dev     devCmd     `cmd:"" help:"Run everything on this machine, with demo users and targets."`
+	Serve   serveCmd   `cmd:"" help:"Run a gate in production."`
+	Login   loginCmd   `cmd:"" help:"Sign in, and get a certificate."`
+	Policy  policyCmd  `cmd:"" help:"Check, test and explain policies."`
+	Config  configCmd  `cmd:"" help:"Check a configuration."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// An exitError ends the program with a status, after a line if it has one.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+func (e *exitError) Unwrap() error { return e.err }
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	var c commands
+	parser, err := kong.New(&c, kong.Name("sallyport"), kong.Description("An SSH gate for people and agents: decides, holds, masks, records."),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		panic(err) // the commands above contradict each other
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "sallyport: %v; see sallyport --help\n", err)
+		return 2
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	err = parsed.Run()
+	var exit *exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		if exit.err != nil {
+			fmt.Fprintf(os.Stderr, "sallyport: %v\n", exit.err)
+		}
+		return exit.code
+	}
+	fmt.Fprintf(os.Stderr, "sallyport: %v\n", err)
+	return 1
+}
+
+type devCmd struct {
+	Dir    string `help:"Where everything is kept." default:".sallyport" type:"path"`
+	SSH    string `help:"Address of the gate." default:"127.0.0.1:2222" placeholder:"ADDR"`
+	HTTP   string `help:"Address of the console." default:"127.0.0.1:8022" placeholder:"ADDR"`
+	Config string `help:"Further targets, users and policies, with the keys of production's file." type:"path" placeholder:"FILE"`
+}
+
+func (c *devCmd) Run(ctx context.Context) error {
+	return dev.Run(ctx, dev.Options{Dir: c.Dir, SSH: c.SSH, HTTP: c.HTTP, Config: c.Config, Out: os.Stdout})
+}
+
+type serveCmd struct {
+	Config string `help:"Configuration file." required:"" type:"path" placeholder:"FILE"`
+}
+
+func (c *serveCmd) Run(ctx context.Context) error {
+	cfg, err := config.Load(c.Config)
+	if err != nil {
+		return &exitError{2, err}
+	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	d, err := daemon.Start(ctx, cfg, daemon.Options{Log: log})
+	if err != nil {
+		return err
+	}
+	log.Info("ready", "ssh", d.SSHAddr().String(), "http", d.HTTPAddr().String())
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	done := make(chan error, 1)
+	go func() { done <- d.Wait(ctx) }() // received below
+	for {
+		select {
+		case <-hup:
+			if err := d.Reload(); err != nil {
+				log.Error("policies not reloaded; the old ones stay in force", "error", err)
+			}
+		case err := <-done:
+			return err
+		}
+	}
+}
+
+type configCmd struct {
+	Check configCheckCmd `cmd:"" help:"Say everything that is wrong with a file."`
+}
+
+type configCheckCmd struct {
+	File string `arg:"" help:"Configuration file." type:"path"`
+}
+
+func (c *configCheckCmd) Run() error {
+	if _, err := config.Load(c.File); err != nil {
+		return &exitError{1, err}
+	}
+	fmt.Println("ok")
+	return nil
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run() error {
+	version := "devel"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		version = info.Main.Version
+	}
+	fmt.Println("sallyport", version)
+	return nil
+}

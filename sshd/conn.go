@@ -1,0 +1,278 @@
+package sshd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sallyport-ssh/sallyport/certs"
+	"github.com/sallyport-ssh/sallyport/policies"
+)
+
+// A connection is one authenticated SSH connection. Its sessions share its id.
+type connection struct {
+	srv         *Server
+	ssh         *ssh.ServerConn
+	id          string
+	identity    certs.Identity
+	principal   policies.Principal
+	certificate *ssh.Certificate
+	source      netip.Addr
+	inner       *inner // set when it runs inside a forward
+	route       route
+	log         *slog.Logger
+
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	channels atomic.Int32
+	idle     chan struct{} // told when channels falls to zero
+	noMore   atomic.Bool   // no-more-sessions@openssh.com
+	wg       sync.WaitGroup
+}
+
+// inner says where a connection inside a forward comes from and goes to.
+type inner struct {
+	outer  *connection
+	target *Target
+}
+
+// serveConn runs one connection from handshake to end. When it returns, nothing of it is left.
+// Authenticated is called once the client has proved who it is.
+func (s *Server) serveConn(ctx context.Context, nc net.Conn, in *inner, authenticated func()) {
+	defer nc.Close()
+	host := s.o.Name
+	if in != nil {
+		host = in.target.Name
+	}
+	config, err := s.config(ctx, host)
+	if err != nil {
+		s.o.Log.Error("connection refused", "error", err)
+		return
+	}
+	conn, channels, requests, err := handshake(nc, config, s.o.HandshakeTimeout)
+	authenticated()
+	if err != nil {
+		s.o.Log.Info("handshake failed", "source", sourceOf(nc.RemoteAddr()), "error", show(err.Error()))
+		return
+	}
+	defer conn.Close()
+	c, err := s.newConnection(ctx, conn, in)
+	if err != nil {
+		s.o.Log.Warn("connection refused", "source", sourceOf(nc.RemoteAddr()), "error", show(err.Error()))
+		refuseAll(conn, channels, requests, err)
+		return
+	}
+	defer s.forget(c)
+	c.serve(channels, requests)
+}
+
+// newConnection turns what the handshake proved into a connection.
+func (s *Server) newConnection(ctx context.Context, conn *ssh.ServerConn, in *inner) (*connection, error) {
+	proven, ok := certs.ProvenBy(conn.Permissions)
+	if !ok {
+		return nil, errors.New("the handshake proved no identity")
+	}
+	id := proven.Identity
+	if s.o.Enrich != nil {
+		id = s.o.Enrich(id)
+	}
+	c := &connection{
+		srv: s, ssh: conn, id: NewSessionID(), identity: id, principal: principalOf(id),
+		certificate: proven.Certificate, source: sourceOf(conn.RemoteAddr()), inner: in, idle: make(chan struct{}, 1),
+	}
+	var err error
+	if in == nil {
+		c.route, err = s.o.Targets.routeUser(conn.User())
+	} else {
+		c.id = in.outer.id
+		c.route, err = in.target.route(conn.User())
+		if c.principal.Key != in.outer.principal.Key {
+			err = errors.New("the inner connection has another identity than the outer one")
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.o.Revoked(c.certificate) {
+		return nil, errRevoked
+	}
+	c.log = s.o.Log.With("connection", c.id, "identity", id.String(), "source", c.source)
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	return c, s.remember(c)
+}
+
+func (s *Server) remember(c *connection) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errStopping
+	}
+	// A connection inside another counts with it.
+	if c.inner == nil {
+		if s.identities[c.principal.Key] >= s.o.MaxConnectionsPerIdentity {
+			return fmt.Errorf("you have %d connections open, which is the limit", s.o.MaxConnectionsPerIdentity)
+		}
+		s.identities[c.principal.Key]++
+	}
+	s.conns[c] = true
+	return nil
+}
+
+func (s *Server) forget(c *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if c.inner != nil {
+		return
+	}
+	if s.identities[c.principal.Key]--; s.identities[c.principal.Key] == 0 {
+		delete(s.identities, c.principal.Key)
+	}
+}
+
+// refusalGrace is how long a client that may do nothing has to ask, and to read why not.
+const refusalGrace = 10 * time.Second
+
+// refuseAll answers the first thing a client asks for with why, and ends the connection: a client shows
+// the reason a channel was refused for, but not the one a connection was closed for.
+func refuseAll(conn *ssh.ServerConn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request, why error) {
+	timer := time.AfterFunc(refusalGrace, func() { conn.Close() })
+	defer timer.Stop()
+	go ssh.DiscardRequests(requests) // ends with the connection, which the caller closes
+	for nc := range channels {
+		_ = nc.Reject(ssh.Prohibited, "sallyport: "+why.Error())
+		if nc.ChannelType() == "session" || nc.ChannelType() == "direct-tcpip" {
+			return
+		}
+	}
+}
+
+// serve dispatches until the client leaves or something ends the connection.
+func (c *connection) serve(channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+	c.log.Info("connected", "target", c.ssh.User(), "key", c.certificate.KeyId, "client", show(string(c.ssh.ClientVersion())))
+	stop := context.AfterFunc(c.ctx, func() { c.close() })
+	c.wg.Go(func() { c.globalRequests(requests) })
+	for nc := range channels {
+		c.channel(nc)
+	}
+	c.cancel(errClientLeft)
+	c.wg.Wait()
+	stop()
+	c.log.Info("disconnected", "reason", context.Cause(c.ctx).Error())
+}
+
+var errClientLeft = errors.New("the client left")
+
+// closeGrace is how long sessions have to tell their clients why, once the connection must end.
+const closeGrace = 3 * time.Second
+
+// close ends the transport when the sessions have said their last word, or after closeGrace.
+func (c *connection) close() {
+	if cause := context.Cause(c.ctx); cause == errClientLeft {
+		c.ssh.Close()
+		return
+	}
+	grace := time.NewTimer(closeGrace)
+	defer grace.Stop()
+	for waiting := true; waiting && c.channels.Load() > 0; {
+		select {
+		case <-c.idle:
+		case <-grace.C:
+			waiting = false
+		}
+	}
+	c.ssh.Close()
+}
+
+// globalRequests answers what concerns the whole connection (RFC 4254 section 4). Nothing is granted:
+// remote forwards and streamlocal are refused; keep-alives get the failure that OpenSSH gives them too.
+func (c *connection) globalRequests(requests <-chan *ssh.Request) {
+	for r := range requests {
+		switch r.Type {
+		case "no-more-sessions@openssh.com":
+			c.noMore.Store(true)
+		case "keepalive@openssh.com":
+		default:
+			c.log.Warn("global request refused", "type", show(r.Type))
+		}
+		if r.WantReply {
+			_ = r.Reply(false, nil)
+		}
+	}
+}
+
+// channel opens or refuses one channel.
+func (c *connection) channel(nc ssh.NewChannel) {
+	var serve func(ssh.NewChannel)
+	switch t := nc.ChannelType(); {
+	case t == "session" && c.noMore.Load():
+		_ = nc.Reject(ssh.Prohibited, "sallyport: this client said that it wants no more sessions")
+		return
+	case t == "session":
+		serve = c.session
+	case t == "direct-tcpip" && c.inner == nil:
+		serve = c.forward
+	case t == "direct-tcpip":
+		_ = nc.Reject(ssh.Prohibited, "sallyport: a jump ends at its target; forward from the gate instead")
+		return
+	default:
+		c.log.Warn("channel refused", "type", show(t))
+		_ = nc.Reject(ssh.Prohibited, "sallyport: channels of this type are not let through")
+		return
+	}
+	if err := c.fresh(); err != nil {
+		_ = nc.Reject(ssh.Prohibited, "sallyport: "+err.Error())
+		return
+	}
+	if int(c.channels.Add(1)) > c.srv.o.MaxSessionsPerConnection {
+		c.channelDone()
+		_ = nc.Reject(ssh.ResourceShortage, fmt.Sprintf("sallyport: %d sessions are open on this connection, which is the limit", c.srv.o.MaxSessionsPerConnection))
+		return
+	}
+	c.wg.Go(func() {
+		defer c.channelDone()
+		serve(nc)
+	})
+}
+
+func (c *connection) channelDone() {
+	if c.channels.Add(-1) > 0 {
+		return
+	}
+	select {
+	case c.idle <- struct{}{}:
+	default:
+	}
+}
+
+// fresh refuses new work on a connection whose certificate has run out or was revoked meanwhile.
+func (c *connection) fresh() error {
+	if before := c.certificate.ValidBefore; before != ssh.CertTimeInfinity && uint64(time.Now().Unix()) >= before {
+		return errors.New("your certificate has expired; get a new one and connect again")
+	}
+	if c.srv.o.Revoked(c.certificate) {
+		return errRevoked
+	}
+	return nil
+}
+
+// principalOf is an identity as policies know it.
+func principalOf(id certs.Identity) policies.Principal {
+	p := policies.Principal{Key: id.Key(), Name: id.Name, Email: id.Email, Kind: id.Kind, Groups: id.Groups}
+	if id.OnBehalfOf != nil {
+		for1 := principalOf(*id.OnBehalfOf)
+		p.OnBehalfOf = &for1
+	}
+	return p
+}
+
+// show is text for the log or a terminal: what a peer said in it cannot move either.
+func show(text string) string { return policies.Render([]byte(text)) }

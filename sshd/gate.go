@@ -1,0 +1,186 @@
+package sshd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sallyport-ssh/sallyport/policies"
+)
+
+// A Gate decides on every operation of every path. There is one, and [Gate.Admit] is the one way in.
+type Gate struct {
+	name     string
+	policies *policies.Engine
+	desk     *policies.Desk
+}
+
+// NewGate returns the gate called name. Name tells gates apart that share a ledger.
+func NewGate(name string, engine *policies.Engine, desk *policies.Desk) *Gate {
+	return &Gate{name: name, policies: engine, desk: desk}
+}
+
+// An Operation is the smallest thing that is decided on.
+type Operation struct {
+	ID           string // made by Admit
+	HoldID       string // made by Admit when the decision is to hold
+	SessionID    string
+	ConnectionID string
+	Principal    policies.Principal
+	Target       policies.Target
+	Action       string         // a word of the policies' schema, such as "command:run"
+	Text         string         // the exact bytes that will run; what an approver sees is made from them
+	Facts        map[string]any // what the filters found
+	// Justification is the requester's own words; it proves nothing.
+	Justification string
+	// Unheld makes a decision to hold a refusal, for operations nobody can wait for.
+	Unheld bool
+}
+
+// A Witness writes down what happens to an operation, and tells the one who waits.
+type Witness interface {
+	// Decided is called once, before anything else happens. An error means that the decision could
+	// not be recorded, and refuses the operation.
+	Decided(op Operation, d policies.Decision) error
+	// Held is called when a human has been asked.
+	Held(op Operation, h policies.Hold)
+	// Answered is called when a held operation goes on (err is nil) or is refused.
+	Answered(op Operation, h policies.Hold, err error) error
+}
+
+// The exit codes of a refused exec: as in sysexits.h, EX_TEMPFAIL for what may be tried again and
+// EX_NOPERM for what may not.
+const (
+	ExitHeld   = 75
+	ExitDenied = 77
+)
+
+// A Refusal is why an operation does not happen. Public is for the one who asked; Err, which may be
+// nil, for the operator's log.
+type Refusal struct {
+	Effect policies.Effect // Deny, or Hold when an approval did not come in time
+	Code   int             // ExitHeld or ExitDenied
+	Public string
+	HoldID string
+	Policy policies.Ref
+	Err    error
+}
+
+func (r *Refusal) Error() string {
+	if r.Err != nil {
+		return r.Public + ": " + r.Err.Error()
+	}
+	return r.Public
+}
+
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// Admit decides on op, and waits for a human where a policy says so. It returns nil when op may happen
+// now, and a [*Refusal] in every other case, an end of ctx included.
+func (g *Gate) Admit(ctx context.Context, op Operation, w Witness) error {
+	op.ID = NewSessionID()
+	d := g.policies.Decide(policies.Request{Principal: op.Principal, Action: op.Action, Target: op.Target, Context: op.Facts})
+	if d.Effect == policies.EffectHold && op.Unheld {
+		d.Effect, d.Why = policies.EffectDeny, "needs an approval, and nobody can wait for one here"
+	}
+	if d.Effect == policies.EffectHold {
+		op.HoldID = NewHoldID()
+	}
+	if err := w.Decided(op, d); err != nil {
+		return &Refusal{Code: ExitDenied, Public: "it could not be recorded", Err: err}
+	}
+	switch d.Effect {
+	case policies.EffectAllow:
+		return nil
+	case policies.EffectHold:
+		return g.hold(ctx, op, d, w)
+	}
+	return denied(op, d)
+}
+
+// Self is the gate as a target of policies.
+func (g *Gate) Self() policies.Target { return policies.Target{Name: GateName, Kind: "gate"} }
+
+// preview decides without doing anything, for listings of what one could do.
+func (g *Gate) preview(op Operation) policies.Effect {
+	return g.policies.Decide(policies.Request{Principal: op.Principal, Action: op.Action, Target: op.Target, Context: op.Facts}).Effect
+}
+
+func (g *Gate) hold(ctx context.Context, op Operation, d policies.Decision, w Witness) error {
+	now := time.Now()
+	h, err := g.desk.Ask(ctx, policies.Hold{
+		ID: op.HoldID, SessionID: op.SessionID, ConnectionID: op.ConnectionID, Gate: g.name,
+		Principal: op.Principal, Target: op.Target, Action: op.Action, Text: op.Text, Facts: op.Facts,
+		Policy: firstRef(d), Terms: d.Terms, Asked: now, Expires: now.Add(d.Terms.Wait),
+		Justification: op.Justification,
+	}, func(h policies.Hold) { w.Held(op, h) })
+	if err != nil {
+		err = unapproved(h, err)
+	}
+	if recorded := w.Answered(op, h, err); recorded != nil && err == nil {
+		return &Refusal{Code: ExitDenied, Public: "it could not be recorded", HoldID: h.ID, Err: recorded}
+	}
+	return err
+}
+
+func denied(op Operation, d policies.Decision) *Refusal {
+	r := &Refusal{Effect: policies.EffectDeny, Code: ExitDenied, Policy: firstRef(d)}
+	switch {
+	case len(d.Errors) > 0:
+		r.Public = "a policy could not be evaluated"
+		r.Err = errors.New(strings.Join(d.Errors, "; "))
+	case d.Why != "":
+		r.Public = d.Why
+	case r.Policy.ID != "":
+		r.Public = "refused by policy " + r.Policy.ID
+	default:
+		r.Public = fmt.Sprintf("no policy permits %s on %s", op.Action, op.Target.Name)
+	}
+	return r
+}
+
+// unapproved says why a hold did not become an approval.
+func unapproved(h policies.Hold, err error) *Refusal {
+	r := &Refusal{Effect: policies.EffectDeny, Code: ExitDenied, HoldID: h.ID, Policy: h.Policy, Err: err}
+	switch h.State {
+	case policies.StateDenied:
+		r.Public, r.Err = "denied by "+answeredBy(h), nil
+	case policies.StateExpired:
+		r.Effect, r.Code = policies.EffectHold, ExitHeld
+		r.Public, r.Err = fmt.Sprintf("nobody approved it within %v", h.Terms.Wait), nil
+	case policies.StateWithdrawn:
+		r.Effect, r.Code = policies.EffectHold, ExitHeld
+		r.Public, r.Err = "withdrawn: the one who asked is gone", nil
+	default:
+		var refused *policies.RefusedError
+		r.Public = "it could not be put before an approver"
+		if errors.As(err, &refused) {
+			r.Public = refused.Error()
+		}
+	}
+	return r
+}
+
+// answeredBy names who denied h, with the reason given, both made safe to print.
+func answeredBy(h policies.Hold) string {
+	for _, a := range h.Answers {
+		if a.Approve {
+			continue
+		}
+		by := policies.Render([]byte(a.Approver.Name))
+		if a.Reason != "" {
+			by += ": " + policies.Render([]byte(a.Reason))
+		}
+		return by
+	}
+	return "an approver"
+}
+
+func firstRef(d policies.Decision) policies.Ref {
+	if len(d.Policies) > 0 {
+		return d.Policies[0]
+	}
+	return policies.Ref{}
+}

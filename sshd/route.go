@@ -1,0 +1,139 @@
+package sshd
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"sort"
+	"strings"
+	"sync/atomic"
+
+	"github.com/sallyport-ssh/sallyport/policies"
+	"github.com/sallyport-ssh/sallyport/shells"
+)
+
+// GateName is the user name that means the gate itself.
+const GateName = "gate"
+
+// A Target is a named thing behind the gate, ready to be used. It is never changed.
+type Target struct {
+	policies.Target
+	Description string
+	// Opener starts sessions; nil for kind tcp.
+	Opener shells.Opener
+	// Dial opens the raw connection of kind tcp; nil for the others.
+	Dial func(context.Context) (net.Conn, error)
+	// Address is the declared host:port of kinds ssh and tcp.
+	Address string
+	// Login is the default user on the target, Logins all that may be asked for (empty: any).
+	Login  string
+	Logins []string
+}
+
+// A Directory is all targets by name. Its zero value has none.
+type Directory struct {
+	current atomic.Pointer[map[string]*Target]
+}
+
+// Set replaces all targets at once; sessions that run keep theirs.
+func (d *Directory) Set(targets []*Target) {
+	m := make(map[string]*Target, len(targets))
+	for _, t := range targets {
+		m[t.Name] = t
+	}
+	d.current.Store(&m)
+}
+
+// All returns the targets in order of their names.
+func (d *Directory) All() []*Target {
+	var out []*Target
+	if m := d.current.Load(); m != nil {
+		for _, t := range *m {
+			out = append(out, t)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// Lookup returns the target called name, or nil.
+func (d *Directory) Lookup(name string) *Target {
+	if m := d.current.Load(); m != nil {
+		return (*m)[name]
+	}
+	return nil
+}
+
+// A route is where a session goes. A nil target is the gate itself.
+type route struct {
+	target *Target
+	login  string
+}
+
+// routeUser reads the user name of an SSH connection: TARGET, LOGIN+TARGET or gate.
+func (d *Directory) routeUser(user string) (route, error) {
+	if user == GateName {
+		return route{}, nil
+	}
+	login, name := "", user
+	if i := strings.LastIndexByte(user, '+'); i >= 0 {
+		login, name = user[:i], user[i+1:]
+		if login == "" {
+			return route{}, fmt.Errorf("%q names no login before the +", user)
+		}
+	}
+	t := d.Lookup(name)
+	if t == nil {
+		return route{}, fmt.Errorf("there is no target %q; `ssh gate@<this gate> targets` lists those you may reach", name)
+	}
+	return t.route(login)
+}
+
+// route goes to t as login; an empty one is the target's default.
+func (t *Target) route(login string) (route, error) {
+	if t.Kind == "shell" || login == "" {
+		login = t.Login
+	}
+	if len(t.Logins) > 0 && !slices.Contains(t.Logins, login) {
+		return route{}, fmt.Errorf("target %q has no login %q; it has %s", t.Name, login, strings.Join(t.Logins, ", "))
+	}
+	if t.Kind == "ssh" && !validLogin(login) {
+		return route{}, fmt.Errorf("%q cannot be a login on target %q; use LOGIN+%s", login, t.Name, t.Name)
+	}
+	return route{target: t, login: login}, nil
+}
+
+// validLogin admits what can be the one principal of a certificate: no comma, no space, no control
+// character, not empty, at most the 32 bytes of a Linux user name and some more for domains.
+func validLogin(s string) bool {
+	if s == "" || len(s) > 64 || s[0] == '-' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`,"'\/`, c) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// routeForward finds the target of a direct-tcpip request: by its name (with port 22 or the declared
+// one) or by its declared address, letter for letter. Nothing is resolved, so no other spelling of an
+// address, such as a mapped loopback or a decimal number, can mean a target.
+func (d *Directory) routeForward(host string, port uint32) (*Target, error) {
+	if t := d.Lookup(strings.ToLower(host)); t != nil {
+		_, declared, _ := net.SplitHostPort(t.Address)
+		if p := fmt.Sprint(port); p == declared || p == "22" && t.Dial == nil {
+			return t, nil
+		}
+		return nil, fmt.Errorf("target %q is not at port %d", t.Name, port)
+	}
+	address := net.JoinHostPort(strings.ToLower(host), fmt.Sprint(port))
+	for _, t := range d.All() {
+		if t.Address != "" && strings.ToLower(t.Address) == address {
+			return t, nil
+		}
+	}
+	return nil, fmt.Errorf("%q port %d is no target; forwards go to targets by name", host, port)
+}

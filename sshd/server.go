@@ -1,0 +1,254 @@
+// Package sshd is the front door: it listens, authenticates, routes, and runs the sessions that join the
+// other rooms.
+//
+// A connection goes through, in this order: [Server.Serve] accepts it within limits (startups.go),
+// handshake.go authenticates it, conn.go dispatches its channels, route.go finds their target. A session
+// (session.go) is then opened, decided on by [Gate.Admit], recorded, masked and relayed. Forwards
+// (forward.go) to an SSH target are terminated here and go the same way; `gate` is served by commands.go.
+//
+// Nothing is trusted but what the handshake proved, which travels in ssh.Permissions alone.
+package sshd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sallyport-ssh/sallyport/certs"
+	"github.com/sallyport-ssh/sallyport/filters/mask"
+	"github.com/sallyport-ssh/sallyport/policies"
+	"github.com/sallyport-ssh/sallyport/replay"
+	"github.com/sallyport-ssh/sallyport/replay/ledger"
+)
+
+// ErrServerClosed is what Serve returns after Shutdown or Close.
+var ErrServerClosed = errors.New("sshd: server closed")
+
+// Options are the parts a Server is made of. All are required unless they say otherwise.
+type Options struct {
+	// Name is the host name of this gate.
+	Name string
+	// HostSigners returns the keys and certificates to prove that this is host name: a certificate
+	// first, the bare key after it for clients that pin it.
+	HostSigners func(ctx context.Context, name string) ([]ssh.Signer, error)
+	// Authenticate checks a key that a client offers; see [certs.UserChecker.Check].
+	Authenticate func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error)
+	// Enrich adds what the gate's configuration knows of an identity, such as groups. Optional.
+	Enrich func(certs.Identity) certs.Identity
+	// Revoked tells whether a certificate that was valid at the handshake has been revoked since.
+	Revoked func(*ssh.Certificate) bool
+	Targets *Directory
+	Gate    *Gate
+	Desk    *policies.Desk
+	Ledger  *ledger.Ledger
+	Archive *replay.Archive
+	// Masks masks every output.
+	Masks *mask.Engine
+	// MaskHold is how long undecided bytes may wait before they are masked.
+	MaskHold time.Duration
+	// Degrade lets sessions go on when they can no longer be recorded.
+	Degrade bool
+	// ConsoleURL is where approvers answer in a browser; shown to them. Optional.
+	ConsoleURL string
+
+	HandshakeTimeout          time.Duration
+	MaxStartups               int
+	MaxStartupsPerSource      int
+	MaxConnectionsPerIdentity int
+	MaxSessionsPerConnection  int
+	KeepAlive                 time.Duration
+	// RevocationCheck is how often live connections are held against the revocations. Default 2s.
+	RevocationCheck time.Duration
+
+	Log *slog.Logger
+}
+
+// A Server is the gate's SSH side.
+type Server struct {
+	o        Options
+	startups *startups
+
+	wg     sync.WaitGroup // all connections
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu         sync.Mutex
+	closed     bool
+	listeners  map[net.Listener]bool
+	conns      map[*connection]bool
+	identities map[string]int      // open connections by identity key
+	sessions   map[string]*session // by id
+}
+
+// New returns a Server that serves nothing yet.
+func New(o Options) *Server {
+	if o.RevocationCheck == 0 {
+		o.RevocationCheck = 2 * time.Second
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return &Server{
+		o: o, startups: newStartups(o.MaxStartups, o.MaxStartupsPerSource), ctx: ctx, cancel: cancel,
+		listeners: map[net.Listener]bool{}, conns: map[*connection]bool{},
+		identities: map[string]int{}, sessions: map[string]*session{},
+	}
+}
+
+// Serve accepts connections from l until Shutdown or Close, and returns ErrServerClosed then.
+func (s *Server) Serve(l net.Listener) error {
+	if !s.track(l) {
+		l.Close()
+		return ErrServerClosed
+	}
+	s.wg.Go(s.watchRevocations)
+	for backoff := time.Duration(0); ; {
+		c, err := l.Accept()
+		if err != nil {
+			if s.isClosed() {
+				return ErrServerClosed
+			}
+			var ne net.Error
+			if !errors.As(err, &ne) {
+				return fmt.Errorf("accept: %w", err)
+			}
+			// Out of descriptors, or a client that was gone again: wait, so as not to spin.
+			backoff = min(max(2*backoff, 5*time.Millisecond), time.Second)
+			s.o.Log.Warn("accept failed, trying again", "error", err, "in", backoff)
+			select {
+			case <-time.After(backoff):
+			case <-s.ctx.Done():
+			}
+			continue
+		}
+		backoff = 0
+		s.begin(c)
+	}
+}
+
+// begin gives c a place among those that authenticate, or turns it away.
+func (s *Server) begin(c net.Conn) {
+	if tc, ok := c.(*net.TCPConn); ok {
+		// A vanished client is found by the kernel; one that is suspended stays.
+		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: s.o.KeepAlive, Interval: s.o.KeepAlive, Count: 3})
+	}
+	source := sourceOf(c.RemoteAddr())
+	place, err := s.startups.begin(source, func() { c.Close() })
+	if err != nil {
+		s.o.Log.Warn("connection turned away", "source", source, "reason", err.Error())
+		turnAway(c)
+		return
+	}
+	s.wg.Go(func() {
+		defer s.startups.end(place)
+		s.serveConn(s.ctx, &wire{Conn: c}, nil, func() { s.startups.end(place) })
+	})
+}
+
+// turnAway tells c why, as RFC 4253 section 4.2 lets a server say a line before its version, and closes
+// it. A socket's buffer takes one line without waiting.
+func turnAway(c net.Conn) {
+	_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = c.Write([]byte("Too many connections are waiting to authenticate from here.\r\n"))
+	c.Close()
+}
+
+func (s *Server) track(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.listeners[l] = true
+	return true
+}
+
+func (s *Server) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// errStopping is why sessions end when the gate does.
+var errStopping = errors.New("the gate is stopping")
+
+// Shutdown stops accepting, ends what runs with a reason that its clients see and its recordings hold,
+// and waits for all of it, or for ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	for l := range s.listeners {
+		l.Close()
+	}
+	s.mu.Unlock()
+	s.cancel(errStopping)
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }() // ends with the last connection
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.ssh.Close()
+	}
+	s.mu.Unlock()
+	return ctx.Err()
+}
+
+// Kill ends the session called id; by and reason are shown to its client and stand in its record. It
+// reports whether there was one on this gate.
+func (s *Server) Kill(id, by, reason string) bool {
+	s.mu.Lock()
+	ss := s.sessions[id]
+	s.mu.Unlock()
+	if ss == nil {
+		return false
+	}
+	ss.cancel(&killedError{by: by, reason: reason})
+	return true
+}
+
+// A killedError is why somebody ended a session.
+type killedError struct{ by, reason string }
+
+func (e *killedError) Error() string {
+	msg := "ended by " + policies.Render([]byte(e.by))
+	if e.reason != "" {
+		msg += ": " + policies.Render([]byte(e.reason))
+	}
+	return msg
+}
+
+// watchRevocations ends connections whose certificate was revoked after the handshake. Running sessions
+// outlive the certificate's validity, which was checked when they were opened, but not its revocation.
+func (s *Server) watchRevocations() {
+	tick := time.NewTicker(s.o.RevocationCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		var revoked []*connection
+		for c := range s.conns {
+			if s.o.Revoked(c.certificate) {
+				revoked = append(revoked, c)
+			}
+		}
+		s.mu.Unlock()
+		for _, c := range revoked {
+			c.log.Warn("connection ended: certificate revoked")
+			c.cancel(errRevoked)
+		}
+	}
+}
+
+var errRevoked = errors.New("the certificate was revoked")

@@ -1,0 +1,333 @@
+package sshd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sallyport-ssh/sallyport/filters/command"
+	"github.com/sallyport-ssh/sallyport/policies"
+	"github.com/sallyport-ssh/sallyport/shells"
+)
+
+// A session is one identity on one target through one channel, with one recording.
+type session struct {
+	c       *connection
+	id      string
+	route   route
+	ch      ssh.Channel
+	asked   asked
+	started time.Time
+	evidence
+	out *output
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu      sync.Mutex
+	process shells.Process // set while one runs
+	early   *typeahead     // set when the client was heard before that
+	pending []string       // signals that came before it did
+}
+
+// session serves a channel of type "session" from its opening to its close.
+func (c *connection) session(nc ssh.NewChannel) {
+	ch, requests, err := nc.Accept()
+	if err != nil {
+		return
+	}
+	defer ch.Close()
+	s := &session{c: c, id: NewSessionID(), route: c.route, ch: ch}
+	if !s.asked.prepare(requests) {
+		return
+	}
+	s.started = time.Now()
+	s.out = newOutput(s)
+	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
+	defer s.cancel(nil)
+	defer s.hushed()
+	c.wg.Go(func() { s.requests(requests) }) // ends when the channel is closed
+	if s.route.target == nil {
+		s.exit(s.gateCommand())
+		return
+	}
+	c.srv.remembered(s, func() { s.exit(s.run()) })
+}
+
+// remembered runs serve while s can be found by its id.
+func (s *Server) remembered(ss *session, serve func()) {
+	s.mu.Lock()
+	s.sessions[ss.id] = ss
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.sessions, ss.id)
+		s.mu.Unlock()
+	}()
+	serve()
+}
+
+// run lets the session go its way, tells the client how it ended where that is not plain, and seals.
+func (s *session) run() shells.Exit {
+	exit, err := s.through()
+	exit = s.outcome(exit, err)
+	s.seal(exit, err)
+	return exit
+}
+
+// through is the way through: decide, record, mint and dial, relay. Each step that fails ends it.
+func (s *session) through() (exit shells.Exit, err error) {
+	if err := s.admit("session:open", "", s.openFacts()); err != nil {
+		return exit, err
+	}
+	if err := s.unmask(); err != nil {
+		return exit, err
+	}
+	if err := s.admitStart(); err != nil {
+		return exit, err
+	}
+	p, err := s.open()
+	if err != nil {
+		return exit, err
+	}
+	defer p.Close()
+	return s.relay(p)
+}
+
+// openFacts are what policies know of a session before it is opened.
+func (s *session) openFacts() map[string]any {
+	return map[string]any{
+		"kind": string(s.asked.kind), "login": s.route.login, "pty": s.asked.pty != nil,
+		"guard": s.guard(), "source": s.c.source.String(),
+	}
+}
+
+// guard says how exactly the commands of this session are known.
+func (s *session) guard() string {
+	if s.asked.kind == shells.Shell {
+		if s.asked.pty == nil {
+			return "none" // a shell that reads commands from a pipe runs no hook
+		}
+		return s.route.target.Opener.Guard()
+	}
+	return "n/a"
+}
+
+// admitStart decides on what an exec or a subsystem is about to run. What an interactive shell runs is
+// decided on command by command, through Ask; what sftp does, request by request.
+func (s *session) admitStart() error {
+	switch {
+	case s.asked.kind == shells.Exec:
+		return s.admit("command:run", s.asked.command, s.commandFacts(s.asked.command))
+	case s.asked.kind == shells.Subsystem && s.asked.command != "sftp":
+		return &Refusal{Code: ExitDenied, Public: fmt.Sprintf("subsystem %s is not understood here, so it is not let through", show(s.asked.command))}
+	}
+	return nil
+}
+
+func (s *session) commandFacts(text string) map[string]any {
+	facts := command.Parse(text).Context()
+	facts["guard"], facts["login"] = s.guard(), s.route.login
+	return facts
+}
+
+// unmask decides whether the client sees clear text, when it asked to. The record never does.
+func (s *session) unmask() error {
+	if !s.asked.unmask {
+		return nil
+	}
+	if err := s.admit("unmask", "see clear text in this session", map[string]any{}); err != nil {
+		return err
+	}
+	s.out.clear = true
+	return nil
+}
+
+// admit puts one operation of this session through the gate.
+func (s *session) admit(action, text string, facts map[string]any) error {
+	return s.admitContext(s.ctx, action, text, facts)
+}
+
+func (s *session) admitContext(ctx context.Context, action, text string, facts map[string]any) error {
+	err := s.c.srv.o.Gate.Admit(ctx, Operation{
+		SessionID: s.id, ConnectionID: s.c.id, Principal: s.c.principal, Target: s.route.target.Target,
+		Action: action, Text: text, Facts: facts, Justification: s.asked.reason,
+	}, s)
+	// Why the session ended says more than that its hold was withdrawn.
+	if why := cause(s.ctx); err != nil && why != nil {
+		return why
+	}
+	return err
+}
+
+// open mints the credential, dials the target and starts the process; the target's room does all three.
+func (s *session) open() (shells.Process, error) {
+	r := shells.Request{
+		Kind: s.asked.kind, Pty: s.asked.pty, Command: s.asked.command, Env: s.asked.env, Login: s.route.login,
+		KeyID: fmt.Sprintf("%s session %s", s.c.identity.String(), s.id),
+	}
+	if s.guard() == "hook" {
+		r.Ask = s
+	}
+	p, err := s.route.target.Opener.Open(s.ctx, r)
+	if err != nil {
+		if why := cause(s.ctx); why != nil {
+			return nil, why
+		}
+		return nil, &targetError{target: s.route.target.Name, err: err}
+	}
+	return p, nil
+}
+
+// Ask decides on one command of an interactive shell.
+func (s *session) Ask(ctx context.Context, a shells.Asked) error {
+	facts := s.commandFacts(a.Command)
+	facts["cwd"] = a.Cwd
+	err := s.admitContext(ctx, "command:run", a.Command, facts)
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return errors.New(refusal.Public)
+	}
+	return err
+}
+
+// relay copies until the process has ended and all its output has been shown.
+func (s *session) relay(p shells.Process) (shells.Exit, error) {
+	stop := context.AfterFunc(s.ctx, func() { p.Close() }) // killed, revoked, client gone, gate stopping
+	defer stop()
+	s.attach(p)
+	defer s.attach(nil)
+
+	// Not waited for here: it ends when the client's input does, or with the channel.
+	s.c.wg.Go(func() { s.copyInput(p) })
+
+	var outputs sync.WaitGroup
+	outputs.Go(func() { s.pump(s.out.stdout, p.Stdout()) })
+	if stderr := p.Stderr(); stderr != nil {
+		outputs.Go(func() { s.pump(s.out.stderr, stderr) })
+	}
+	outputs.Wait()
+	exit, err := p.Wait(s.ctx)
+	if why := cause(s.ctx); why != nil {
+		return exit, why
+	}
+	if err != nil {
+		return exit, &targetError{target: s.route.target.Name, err: err}
+	}
+	return exit, nil
+}
+
+// pump shows one stream of the process, and ends the session when that cannot be done.
+func (s *session) pump(st *stream, from reader) {
+	if err := st.pump(from); err != nil {
+		s.cancel(err)
+	}
+}
+
+// hushed ends what listens to the client.
+func (s *session) hushed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.early != nil {
+		s.early.close()
+	}
+}
+
+// attach makes p the process that signals and sizes go to, and delivers signals that came too early.
+func (s *session) attach(p shells.Process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.process = p
+	if p == nil {
+		return
+	}
+	for _, name := range s.pending {
+		_ = p.Signal(name)
+	}
+	s.pending = nil
+}
+
+// deliver passes a signal on. One that comes while the session waits for an approval is kept for the
+// process; it does not answer the hold.
+func (s *session) deliver(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		if len(s.pending) >= 8 || !validSignal(name) {
+			return false
+		}
+		s.pending = append(s.pending, name)
+		return true
+	}
+	return s.process.Signal(name) == nil
+}
+
+// validSignal knows the names of RFC 4254 section 6.10.
+func validSignal(name string) bool {
+	switch name {
+	case "ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2":
+		return true
+	}
+	return false
+}
+
+func (s *session) resize(cols, rows uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked.pty.Cols, s.asked.pty.Rows = cols, rows
+	if err := s.recordSize(cols, rows); err != nil {
+		return err
+	}
+	if s.process == nil {
+		return nil
+	}
+	return s.process.Resize(cols, rows)
+}
+
+// outcome tells the client how it ended, where the process itself did not.
+func (s *session) outcome(exit shells.Exit, err error) shells.Exit {
+	if err == nil {
+		return exit
+	}
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		s.sayRefused(refusal)
+		return shells.Exit{Status: refusal.Code}
+	}
+	if errors.Is(err, errInterrupted) {
+		return shells.Exit{Status: 130} // as a shell says of what SIGINT ended
+	}
+	s.sayEnded(err)
+	return shells.Exit{Status: 255} // what ssh itself returns when the connection fails
+}
+
+// A targetError is a target that could not be reached, or was lost.
+type targetError struct {
+	target string
+	err    error
+}
+
+func (e *targetError) Error() string { return fmt.Sprintf("target %s: %v", e.target, e.err) }
+func (e *targetError) Unwrap() error { return e.err }
+
+// publicText is what may be shown to the client of an error; the rest is for the operator's log.
+func publicText(err error) string {
+	var public interface{ PublicText() string }
+	var target *targetError
+	switch {
+	case errors.As(err, &public) && errors.As(err, &target):
+		return fmt.Sprintf("target %s: %s", target.target, public.PublicText())
+	case errors.As(err, &public):
+		return public.PublicText()
+	case errors.As(err, &target):
+		return fmt.Sprintf("target %s could not be used; the gate's log has the reason", target.target)
+	}
+	return show(err.Error())
+}
+
+// effectOf names a decision for listings.
+func effectOf(d policies.Decision) string { return d.Effect.String() }
