@@ -64,6 +64,7 @@ func (c *call) tarFiles() {
 	}
 	if extract && !c.has("-O", "--to-stdout") {
 		c.class |= Write
+		c.f.Dynamic = true // the archive names the files
 	}
 	for _, a := range c.operands {
 		switch {

@@ -29,6 +29,7 @@ var hooks = map[string]hook{
 	"kill":     {run: hookKill, raw: true},
 	"lists":    {run: hookLists},
 	"mv":       {run: hookMv},
+	"number":   {run: hookNumber, raw: true},
 	"parallel": {run: hookParallel},
 	"sed":      {run: hookSed},
 	"set":      {run: hookSet, raw: true},
@@ -118,11 +119,26 @@ func hookAlias(c *call) bool {
 	return true
 }
 
+// hookNumber: builtins whose argument is a number, which zsh evaluates as arithmetic.
+func hookNumber(c *call) bool {
+	for _, a := range c.args {
+		if !isNumber(a) {
+			c.opaque("zsh evaluates the number that " + c.name + " gets")
+		}
+	}
+	return true
+}
+
 // hookAssigns: builtins whose operands, and values of -a and -v, are variables that they set.
 func hookAssigns(c *call) bool {
 	names := c.operands
 	if c.name == "printf" {
 		names = nil
+		for _, a := range c.operands {
+			if strings.Contains(a.text, "[") && strings.ContainsAny(a.text, "$`") {
+				c.opaque("zsh evaluates the numbers that printf gets")
+			}
+		}
 	}
 	if c.name == "getopts" && len(names) > 1 {
 		names = names[1:2]
@@ -202,24 +218,28 @@ const maxDirs = 8
 // hookCd remembers where relative paths may lie from now on.
 func hookCd(c *call) bool {
 	for _, a := range c.operands {
-		dir := a.text
-		switch {
-		case a.is(unknown | glob):
-			c.f.Dynamic = true
-			dir = "*"
-		case dir == "-":
-			continue
-		}
-		if len(c.operands) > 0 && !rooted(dir) && dir != "*" && len(c.dirs) > 0 {
-			dir = c.dirs[len(c.dirs)-1] + "/" + dir
-		}
-		if len(c.dirs) < maxDirs {
-			c.dirs = append(c.dirs[:len(c.dirs):len(c.dirs)], dir)
-		} else {
-			c.opaque("changes directory too often")
-		}
+		c.enter(a)
 	}
 	return true
+}
+
+// enter notes that the directory may be changed to a.
+func (w *walker) enter(a arg) {
+	dir := a.text
+	switch {
+	case a.is(unknown | glob):
+		w.f.Dynamic = true
+		dir = "*"
+	case dir == "-" || dir == "." || dir == "":
+		return
+	case !rooted(dir) && len(w.dirs) > 0:
+		dir = w.dirs[len(w.dirs)-1] + "/" + dir
+	}
+	if len(w.dirs) >= maxDirs {
+		w.opaque("changes directory too often")
+		return
+	}
+	w.dirs = append(w.dirs[:len(w.dirs):len(w.dirs)], dir)
 }
 
 var arithTests = []string{"-eq", "-ne", "-lt", "-le", "-gt", "-ge"}
@@ -331,6 +351,7 @@ func hookSu(c *call) bool {
 
 // hookSSH runs a command on another host.
 func hookSSH(c *call) bool {
+	c.sshOptions()
 	if len(c.operands) > 0 {
 		if h := hostOf(c.operands[0].text); h != "" {
 			c.label += " " + h
@@ -345,6 +366,28 @@ func hookSSH(c *call) bool {
 		}
 	}
 	return false
+}
+
+// harmlessSSH are the settings that -o may make. Others name programs, files and ways back.
+var harmlessSSH = []string{"batchmode", "connecttimeout", "connectionattempts", "stricthostkeychecking", "serveraliveinterval",
+	"serveralivecountmax", "loglevel", "port", "user", "compression", "tcpkeepalive", "requesttty", "numberofpasswordprompts",
+	"passwordauthentication", "pubkeyauthentication", "preferredauthentications", "identitiesonly", "addressfamily",
+	"forwardagent=no", "forwardx11=no", "checkhostip", "visualhostkey", "clearallforwardings", "exitonforwardfailure",
+	"userknownhostsfile=/dev/null", "globalknownhostsfile=/dev/null", "controlmaster=no", "controlpath=none"}
+
+// sshOptions looks at -o of ssh, scp and sftp.
+func (c *call) sshOptions() {
+	for _, g := range c.opts {
+		if !g.is("-o") {
+			continue
+		}
+		key, val, _ := strings.Cut(strings.ToLower(strings.Replace(g.value.text, " ", "=", 1)), "=")
+		if g.value.flags == 0 && (slices.Contains(harmlessSSH, key) || slices.Contains(harmlessSSH, key+"="+val)) {
+			continue
+		}
+		c.class |= Interpreter
+		c.opaque("an option of " + c.name + " may name a program to run: " + key)
+	}
 }
 
 // hookMv: what goes to /dev/null is gone.
@@ -465,6 +508,11 @@ func hookGit(c *call) bool {
 			c.opaque("git -c " + key + " may name a program to run")
 		}
 	}
+	for _, a := range c.operands {
+		if strings.Contains(a.text, "::") {
+			c.opaque("git runs a program for an address with ::")
+		}
+	}
 	return false
 }
 
@@ -504,6 +552,9 @@ func hookCurl(c *call) bool {
 // hookTransfer: scp and rsync. What goes to another host leaves this one.
 func hookTransfer(c *call) bool {
 	n := len(c.operands)
+	if c.name == "scp" {
+		c.sshOptions()
+	}
 	if n == 0 {
 		return false
 	}

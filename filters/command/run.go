@@ -227,6 +227,8 @@ func (c *call) word(k kind, a arg) {
 		c.remove(a)
 	case kindMove:
 		c.move(a)
+	case kindDir:
+		c.enter(a)
 	case kindHost, kindURL:
 		c.host(a)
 	case kindRemote:

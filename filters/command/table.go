@@ -134,6 +134,10 @@ func (t *Table) path(path string) Class {
 
 // cleanPath removes //, /./ and, since a rule must not be dodged by them, resolves .. by the letter.
 func cleanPath(path string) string {
+	if strings.HasPrefix(path, "../") {
+		// However far it goes up, it may end at the root.
+		path = "/" + strings.TrimLeft(path, "./")
+	}
 	if !strings.Contains(path, "//") && !strings.Contains(path, "./") && !strings.HasSuffix(path, "..") {
 		return path
 	}
@@ -193,6 +197,7 @@ const (
 	kindWrite              // a file that is written
 	kindRemove             // a file that is removed
 	kindMove               // a file that is there under another name afterwards
+	kindDir                // a directory in which it works
 	kindHost               // a host, possibly as user@host:port
 	kindURL                // a URL or host
 	kindRemote             // [user@]host:path or a URL; else a file
@@ -203,7 +208,7 @@ const (
 )
 
 var kinds = map[string]kind{
-	"none": kindNone, "read": kindRead, "write": kindWrite, "remove": kindRemove, "move": kindMove, "host": kindHost, "url": kindURL,
+	"none": kindNone, "read": kindRead, "write": kindWrite, "remove": kindRemove, "move": kindMove, "dir": kindDir, "host": kindHost, "url": kindURL,
 	"remote": kindRemote, "shell": kindShell, "run": kindRun, "script": kindScript, "code": kindCode,
 }
 
