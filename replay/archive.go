@@ -37,7 +37,7 @@ type Options struct {
 	SpoolLimit int64            // bytes; new sessions are refused at nine tenths of it, recordings fail at it. Default 8 GiB
 	Checkpoint time.Duration    // how old an unsigned byte may grow. Default 500 ms, at most 700 ms
 	ShipAfter  time.Duration    // how old an unshipped byte may grow. Default 3 s
-	Shippers   int              // segments under way at once. Default 4
+	Shippers   int              // segments under way at once. Default 16
 	Keep       store.PutOptions // how the store is to keep segments
 }
 
@@ -54,12 +54,12 @@ const (
 	defaultCheckpoint = 500 * time.Millisecond
 	maxCheckpoint     = 700 * time.Millisecond
 	defaultShipAfter  = 3 * time.Second
-	defaultShippers   = 4
+	defaultShippers   = 16
 	tick              = 250 * time.Millisecond
 
 	signAfter    = 256 << 10 // unsigned bytes at which a checkpoint is written at once
 	maxUnsynced  = 4 << 20   // bytes not known to be on disk at which a writer has to wait for the disk
-	segmentSize  = 8 << 20   // bytes of a recording in one segment, at most
+	segmentSize  = 4 << 20   // bytes of a recording in one segment, at most
 	shipAtOnce   = 1 << 20   // unshipped bytes at which a segment is shipped before its time
 	syncAllAbove = 64        // recordings to flush at which the whole filesystem is flushed instead
 )

@@ -585,7 +585,7 @@ func TestMissingAndChangedSegments(t *testing.T) {
 			want = cast.Truncated // without the last nothing shows that there was more, but the missing seal
 		}
 		h.verify(t, id1, want)
-		for j := range b {
+		for j := 0; j < len(b); j += 5 {
 			bad := bytes.Clone(b)
 			bad[j] ^= 1 << (j % 8)
 			must(t, os.WriteFile(name, bad, 0o600))

@@ -73,7 +73,7 @@ func load(a *replay.Archive, id string, writes int) {
 	check(err)
 	said := 0
 	for range writes {
-		n := []int{1, 7, 80, 4000, 70000}[rand.IntN(5)]
+		n := []int{1, 1, 7, 7, 80, 80, 4000, 4000, 70000}[rand.IntN(9)]
 		check(r.Output(replay.Stdout, content(id, said, n)))
 		said += n
 		fmt.Fprintf(os.Stdout, "%s %d\n", id, said) // one write(2): os.Stdout has no buffer
@@ -135,7 +135,7 @@ func killed(t *testing.T, dir, round string, seed []byte, acked map[string]int, 
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	lines, stop := bufio.NewScanner(out), 50+rand.IntN(2000)
+	lines, stop := bufio.NewScanner(out), 20+rand.IntN(700)
 	n := 0
 	for lines.Scan() { // to the end of what it managed to say
 		id, what, _ := strings.Cut(lines.Text(), " ")

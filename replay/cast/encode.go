@@ -78,10 +78,10 @@ func needsEscape(r rune) bool {
 }
 
 // damage returns what restores p from its text: one byte for each U+FFFD the text will hold, in order. It is
-// the byte that was replaced, or 0 for a U+FFFD that was there. It returns nil for valid UTF-8.
+// the byte that was replaced, or 0 for a U+FFFD that was there. For valid UTF-8 that is nothing.
 func damage(dst, p []byte) []byte {
 	if utf8.Valid(p) {
-		return nil
+		return dst
 	}
 	for i := 0; i < len(p); {
 		if p[i] < utf8.RuneSelf {

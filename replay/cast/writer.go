@@ -51,8 +51,11 @@ type tail struct {
 // flushAt is how much is gathered before a call that writes more than one line writes.
 const flushAt = 256 << 10
 
-// buffers are shared by all writers, so that an idle recording holds none.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+// scratch is what encoding needs: lines, and the bytes of an event that are not UTF-8. It is shared by all
+// writers, so that an idle recording holds none.
+type scratch struct{ lines, bad []byte }
+
+var scratches = sync.Pool{New: func() any { return &scratch{lines: make([]byte, 0, 4<<10)} }}
 
 // NewWriter starts a recording: header, meta and the first checkpoint, with the key's certificates, are
 // written together.
@@ -175,24 +178,24 @@ func (w *Writer) data(s Stream, p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	b, held, at := (*buf)[:0], w.tail(s), w.elapsed()
+	buf := scratches.Get().(*scratch)
+	defer scratches.Put(buf)
+	buf.lines = buf.lines[:0]
+	held, at := w.tail(s), w.elapsed()
 	for len(p) > 0 {
-		var err error
 		chunk := p[:min(len(p), MaxChunk)]
 		p = p[len(chunk):]
-		b = w.appendChunk(b, s, held, chunk, at)
+		w.appendChunk(buf, s, held, chunk, at)
 		if len(p) == 0 && held != nil && held.n > 0 {
-			b = appendTail(b, s, held.b[:held.n])
+			buf.lines = appendTail(buf.lines, s, held.b[:held.n])
 		}
-		if len(b) >= flushAt || len(p) == 0 {
-			err = w.put(b)
-			*buf, b = b, b[:0]
+		if len(buf.lines) < flushAt && len(p) > 0 {
+			continue
 		}
-		if err != nil {
+		if err := w.put(buf.lines); err != nil {
 			return err
 		}
+		buf.lines = buf.lines[:0]
 	}
 	return nil
 }
@@ -205,9 +208,10 @@ func (w *Writer) tail(s Stream) *tail {
 }
 
 // appendChunk appends the event of one chunk, keeping back a rune that its last bytes only begin.
-func (w *Writer) appendChunk(b []byte, s Stream, held *tail, chunk []byte, at int64) []byte {
+func (w *Writer) appendChunk(b *scratch, s Stream, held *tail, chunk []byte, at int64) {
 	if held == nil {
-		return w.appendEvent(b, s, chunk, at)
+		w.appendEvent(b, s, chunk, at)
+		return
 	}
 	w.counts.Bytes += uint64(len(chunk))
 	if held.n > 0 {
@@ -217,24 +221,24 @@ func (w *Writer) appendChunk(b []byte, s Stream, held *tail, chunk []byte, at in
 		take := min(len(chunk), utf8.UTFMax)
 		j := append(append(joined[:0], held.b[:held.n]...), chunk[:take]...)
 		if take == len(chunk) {
-			return w.keep(b, s, held, j, whole(j), at)
+			w.keep(b, s, held, j, at)
+			return
 		}
 		// Cut the joined piece where a rune of it ends, and go on in the chunk from there.
 		n := firstRunes(j, int(held.n))
-		b = w.appendEvent(b, s, j[:n], at)
+		w.appendEvent(b, s, j[:n], at)
 		chunk = chunk[n-int(held.n):]
-		held.n = 0
 	}
-	return w.keep(b, s, held, chunk, whole(chunk), at)
+	w.keep(b, s, held, chunk, at)
 }
 
-// keep appends an event of p[:n] and holds the rest back.
-func (w *Writer) keep(b []byte, s Stream, held *tail, p []byte, n int, at int64) []byte {
+// keep appends an event of the whole runes of p and holds the rest back.
+func (w *Writer) keep(b *scratch, s Stream, held *tail, p []byte, at int64) {
+	n := whole(p)
 	if n > 0 {
-		b = w.appendEvent(b, s, p[:n], at)
+		w.appendEvent(b, s, p[:n], at)
 	}
 	held.n = uint8(copy(held.b[:], p[n:]))
-	return b
 }
 
 // firstRunes returns the length of the first runes of p that together cover at least n bytes.
@@ -247,16 +251,17 @@ func firstRunes(p []byte, n int) int {
 	return i
 }
 
-func (w *Writer) appendEvent(b []byte, s Stream, p []byte, at int64) []byte {
-	var few [64]byte
-	bad := damage(few[:0], p)
-	if bad != nil || s == Stderr || s == Gate {
+func (w *Writer) appendEvent(buf *scratch, s Stream, p []byte, at int64) {
+	b := buf.lines
+	buf.bad = damage(buf.bad[:0], p)
+	bad := buf.bad
+	if len(bad) > 0 || s == Stderr || s == Gate {
 		b = append(b, `#sp {"k":"next"`...)
 		if s == Stderr || s == Gate {
 			b = append(b, `,"s":"`...)
 			b = append(b, byte(s), '"')
 		}
-		if bad != nil {
+		if len(bad) > 0 {
 			b = append(b, `,"b":"`...)
 			b = append(appendBase64(b, bad), '"')
 		}
@@ -268,7 +273,7 @@ func (w *Writer) appendEvent(b []byte, s Stream, p []byte, at int64) []byte {
 	}
 	b = w.open(b, code, at)
 	b = appendText(b, p)
-	return append(b, '"', ']', '\n')
+	buf.lines = append(b, '"', ']', '\n')
 }
 
 // open begins an event's line and counts it. Intervals are differences of rounded times, so rounding does
@@ -456,17 +461,17 @@ func (w *Writer) Close(e End) (Seal, error) {
 
 // flushTails writes runes that were begun and never ended.
 func (w *Writer) flushTails() error {
-	var b []byte
+	var b scratch
 	for i, s := range []Stream{Stdout, Stderr, Stdin} {
 		if t := &w.tails[i]; t.n > 0 {
-			b = w.appendEvent(b, s, t.b[:t.n], w.elapsed())
+			w.appendEvent(&b, s, t.b[:t.n], w.elapsed())
 			t.n = 0
 		}
 	}
-	if b == nil {
+	if b.lines == nil {
 		return nil
 	}
-	return w.put(b)
+	return w.put(b.lines)
 }
 
 func (w *Writer) seal(e End, chain [][]byte) (Seal, error) {
