@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
@@ -50,7 +51,7 @@ func (listView) Withins() [][2]string { return listWithins }
 
 var withins = map[string]time.Duration{"1h": time.Hour, "24h": 24 * time.Hour, "7d": 7 * 24 * time.Hour, "30d": 30 * 24 * time.Hour}
 
-// readFilter takes the form's values; what is too long or no text is refused and not cut.
+// readFilter takes the form's values; what is too long, no text, or cannot be seen is refused, not cut.
 func readFilter(q url.Values) (filter, error) {
 	get := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	f := filter{
@@ -58,7 +59,8 @@ func readFilter(q url.Values) (filter, error) {
 		Since: get("since"), Until: get("until"), Within: get("within"), Cursor: q.Get("after"),
 	}
 	for _, name := range append(filterNames, "after") {
-		if v := q.Get(name); len(v) > 512 || !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
+		v := q.Get(name)
+		if len(v) > 512 || !utf8.ValidString(v) || strings.ContainsFunc(v, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			return filter{}, errBad
 		}
 	}

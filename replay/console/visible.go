@@ -24,7 +24,7 @@ func exact(text string) template.HTML {
 		case r == utf8.RuneError && n <= 1:
 			named(&b, fmt.Sprintf("\\x%02x", text[i]), fmt.Sprintf("byte 0x%02x, not UTF-8", text[i]))
 		case r == '\n':
-			b.WriteString(`<span class="ctl" title="line feed">↵</span>` + "\n")
+			b.WriteString(`<span class="ctl nl" title="line feed">↵</span>` + "\n")
 		case r < 0x20 || r == 0x7f:
 			named(&b, controlName(r), fmt.Sprintf("%U, control character", r))
 		case r == ' ' && lastOnLine(text[i:]):
