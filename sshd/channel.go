@@ -2,7 +2,6 @@ package sshd
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
@@ -134,7 +133,7 @@ func envAllowed(name string) bool {
 }
 
 // errChannelClosed is why a session ends when its client closed the channel.
-var errChannelClosed = errors.New("the client closed the session")
+var errChannelClosed = publicError("the client closed the session")
 
 // requests answers what comes while the session runs, until the client closes the channel, which ends
 // the session.

@@ -79,7 +79,7 @@ func (g *gateCall) run() int {
 	}
 	i := slices.IndexFunc(gateCommands, func(c gateCommand) bool { return c.name == name })
 	if i < 0 {
-		return g.fail(fmt.Errorf("there is no command %s; try: help", show(name)), 2)
+		return g.fail(publicf("there is no command %s; try: help", show(name)), 2)
 	}
 	err := gateCommands[i].run(g)
 	var refusal *Refusal
@@ -87,9 +87,9 @@ func (g *gateCall) run() int {
 	case err == nil:
 		return 0
 	case errors.Is(err, errUsage):
-		return g.fail(fmt.Errorf("usage: %s %s", name, gateCommands[i].args), 2)
+		return g.fail(publicf("usage: %s %s", name, gateCommands[i].args), 2)
 	case errors.As(err, &refusal):
-		return g.fail(errors.New(refusal.Public), refusal.Code)
+		return g.fail(publicError(refusal.Public), refusal.Code)
 	}
 	return g.fail(err, 1)
 }

@@ -2,7 +2,6 @@ package sshd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -78,7 +77,7 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, in *inner, authenti
 func (s *Server) newConnection(ctx context.Context, conn *ssh.ServerConn, in *inner) (*connection, error) {
 	proven, ok := certs.ProvenBy(conn.Permissions)
 	if !ok {
-		return nil, errors.New("the handshake proved no identity")
+		return nil, publicError("the handshake proved no identity")
 	}
 	id := proven.Identity
 	if s.o.Enrich != nil {
@@ -95,7 +94,7 @@ func (s *Server) newConnection(ctx context.Context, conn *ssh.ServerConn, in *in
 		c.id = in.outer.id
 		c.route, err = in.target.route(conn.User())
 		if c.principal.Key != in.outer.principal.Key {
-			err = errors.New("the inner connection has another identity than the outer one")
+			err = publicError("the inner connection has another identity than the outer one")
 		}
 	}
 	if err != nil {
@@ -118,7 +117,7 @@ func (s *Server) remember(c *connection) error {
 	// A connection inside another counts with it.
 	if c.inner == nil {
 		if s.identities[c.principal.Key] >= s.o.MaxConnectionsPerIdentity {
-			return fmt.Errorf("you have %d connections open, which is the limit", s.o.MaxConnectionsPerIdentity)
+			return publicf("you have %d connections open, which is the limit", s.o.MaxConnectionsPerIdentity)
 		}
 		s.identities[c.principal.Key]++
 	}
@@ -148,7 +147,7 @@ func refuseAll(conn *ssh.ServerConn, channels <-chan ssh.NewChannel, requests <-
 	defer timer.Stop()
 	go ssh.DiscardRequests(requests) // ends with the connection, which the caller closes
 	for nc := range channels {
-		_ = nc.Reject(ssh.Prohibited, "sallyport: "+why.Error())
+		_ = nc.Reject(ssh.Prohibited, "sallyport: "+publicText(why))
 		if nc.ChannelType() == "session" || nc.ChannelType() == "direct-tcpip" {
 			return
 		}
@@ -169,7 +168,7 @@ func (c *connection) serve(channels <-chan ssh.NewChannel, requests <-chan *ssh.
 	c.log.Info("disconnected", "reason", context.Cause(c.ctx).Error())
 }
 
-var errClientLeft = errors.New("the client left")
+var errClientLeft = publicError("the client left")
 
 // closeGrace is how long sessions have to tell their clients why, once the connection must end.
 const closeGrace = 3 * time.Second
@@ -229,7 +228,7 @@ func (c *connection) channel(nc ssh.NewChannel) {
 		return
 	}
 	if err := c.fresh(); err != nil {
-		_ = nc.Reject(ssh.Prohibited, "sallyport: "+err.Error())
+		_ = nc.Reject(ssh.Prohibited, "sallyport: "+publicText(err))
 		return
 	}
 	if int(c.channels.Add(1)) > c.srv.o.MaxSessionsPerConnection {
@@ -256,7 +255,7 @@ func (c *connection) channelDone() {
 // fresh refuses new work on a connection whose certificate has run out or was revoked meanwhile.
 func (c *connection) fresh() error {
 	if before := c.certificate.ValidBefore; before != ssh.CertTimeInfinity && uint64(time.Now().Unix()) >= before {
-		return errors.New("your certificate has expired; get a new one and connect again")
+		return publicError("your certificate has expired; get a new one and connect again")
 	}
 	if c.srv.o.Revoked(c.certificate) {
 		return errRevoked

@@ -2,7 +2,6 @@ package sshd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -52,7 +51,7 @@ func (c *connection) jump(nc ssh.NewChannel, t *Target) {
 		Action: "forward:open", Facts: map[string]any{"source": c.source.String()}, Unheld: true,
 	}, f)
 	if err != nil {
-		_ = nc.Reject(ssh.Prohibited, "sallyport: "+refusalText(err))
+		_ = nc.Reject(ssh.Prohibited, "sallyport: "+publicText(err))
 		return
 	}
 	ch, requests, err := nc.Accept()
@@ -63,14 +62,6 @@ func (c *connection) jump(nc ssh.NewChannel, t *Target) {
 	go ssh.DiscardRequests(requests) // ends with the channel
 	c.srv.serveConn(c.ctx, innerConn{Channel: ch, local: c.ssh.LocalAddr(), remote: c.ssh.RemoteAddr()},
 		&inner{outer: c, target: t}, func() {})
-}
-
-func refusalText(err error) string {
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
-		return refusal.Public
-	}
-	return publicText(err)
 }
 
 // A forward is the witness of a jump, which has no recording of its own: the sessions inside it have.
@@ -108,7 +99,7 @@ func (s *session) relayRaw(nc ssh.NewChannel) {
 		Action: "forward:raw", Text: s.route.target.Address, Facts: map[string]any{"source": s.c.source.String()}, Unheld: true,
 	}, s)
 	if err != nil {
-		_ = nc.Reject(ssh.Prohibited, "sallyport: "+refusalText(err))
+		_ = nc.Reject(ssh.Prohibited, "sallyport: "+publicText(err))
 		return
 	}
 	up, err := s.route.target.Dial(s.ctx)

@@ -77,6 +77,9 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) Unwrap() error { return r.Err }
 
+// PublicText is what may be shown to the one who asked.
+func (r *Refusal) PublicText() string { return r.Public }
+
 // Admit decides on op, and waits for a human where a policy says so. It returns nil when op may happen
 // now, and a [*Refusal] in every other case, an end of ctx included.
 func (g *Gate) Admit(ctx context.Context, op Operation, w Witness) error {

@@ -2,7 +2,6 @@ package sshd
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"sync"
 
@@ -14,7 +13,7 @@ import (
 const maxTypeahead = 64 << 10
 
 // errInterrupted ends a session whose user pressed Ctrl-C while it waited for an approval.
-var errInterrupted = errors.New("interrupted while waiting for an approval")
+var errInterrupted = publicError("interrupted while waiting for an approval")
 
 // A typeahead reads what is typed in a terminal before its process runs, so that Ctrl-C is heard while
 // somebody waits. It keeps the rest for the process.

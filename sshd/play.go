@@ -25,7 +25,7 @@ func (g *gateCall) play() error {
 	if len(g.args) == 2 {
 		var err error
 		if speed, err = strconv.ParseFloat(g.args[1], 64); err != nil || !(speed > 0 && speed <= 1e6) {
-			return fmt.Errorf("speed %s is not a number above 0; 2 plays twice as fast", show(g.args[1]))
+			return publicf("speed %s is not a number above 0; 2 plays twice as fast", show(g.args[1]))
 		}
 	}
 	row, err := g.c.srv.o.Ledger.Session(g.ctx, g.args[0])

@@ -80,12 +80,12 @@ func (d *Directory) routeUser(user string) (route, error) {
 	if i := strings.LastIndexByte(user, '+'); i >= 0 {
 		login, name = user[:i], user[i+1:]
 		if login == "" {
-			return route{}, fmt.Errorf("%q names no login before the +", user)
+			return route{}, publicf("%q names no login before the +", user)
 		}
 	}
 	t := d.Lookup(name)
 	if t == nil {
-		return route{}, fmt.Errorf("there is no target %q; `ssh gate@<this gate> targets` lists those you may reach", name)
+		return route{}, publicf("there is no target %q; `ssh gate@<this gate> targets` lists those you may reach", name)
 	}
 	return t.route(login)
 }
@@ -96,10 +96,10 @@ func (t *Target) route(login string) (route, error) {
 		login = t.Login
 	}
 	if len(t.Logins) > 0 && !slices.Contains(t.Logins, login) {
-		return route{}, fmt.Errorf("target %q has no login %q; it has %s", t.Name, login, strings.Join(t.Logins, ", "))
+		return route{}, publicf("target %q has no login %q; it has %s", t.Name, login, strings.Join(t.Logins, ", "))
 	}
 	if t.Kind == "ssh" && !validLogin(login) {
-		return route{}, fmt.Errorf("%q cannot be a login on target %q; use LOGIN+%s", login, t.Name, t.Name)
+		return route{}, publicf("%q cannot be a login on target %q; use LOGIN+%s", login, t.Name, t.Name)
 	}
 	return route{target: t, login: login}, nil
 }
@@ -127,7 +127,7 @@ func (d *Directory) routeForward(host string, port uint32) (*Target, error) {
 		if p := fmt.Sprint(port); p == declared || p == "22" && t.Dial == nil {
 			return t, nil
 		}
-		return nil, fmt.Errorf("target %q is not at port %d", t.Name, port)
+		return nil, publicf("target %q is not at port %d", t.Name, port)
 	}
 	address := net.JoinHostPort(strings.ToLower(host), fmt.Sprint(port))
 	for _, t := range d.All() {
@@ -135,5 +135,5 @@ func (d *Directory) routeForward(host string, port uint32) (*Target, error) {
 			return t, nil
 		}
 	}
-	return nil, fmt.Errorf("%q port %d is no target; forwards go to targets by name", host, port)
+	return nil, publicf("%q port %d is no target; forwards go to targets by name", host, port)
 }

@@ -174,7 +174,7 @@ func (s *Server) isClosed() bool {
 }
 
 // errStopping is why sessions end when the gate does.
-var errStopping = errors.New("the gate is stopping")
+var errStopping = publicError("the gate is stopping")
 
 // Shutdown stops accepting, ends what runs with a reason that its clients see and its recordings hold,
 // and waits for all of it, or for ctx.
@@ -217,6 +217,9 @@ func (s *Server) Kill(id, by, reason string) bool {
 // A killedError is why somebody ended a session.
 type killedError struct{ by, reason string }
 
+// PublicText says who and why.
+func (e *killedError) PublicText() string { return e.Error() }
+
 func (e *killedError) Error() string {
 	msg := "ended by " + policies.Render([]byte(e.by))
 	if e.reason != "" {
@@ -251,4 +254,4 @@ func (s *Server) watchRevocations() {
 	}
 }
 
-var errRevoked = errors.New("the certificate was revoked")
+var errRevoked = publicError("the certificate was revoked")

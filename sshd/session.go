@@ -95,6 +95,9 @@ func (s *session) through() (exit shells.Exit, err error) {
 		return exit, err
 	}
 	defer p.Close()
+	if s.asked.kind == shells.Subsystem {
+		return s.relayFiles(p)
+	}
 	return s.relay(p)
 }
 
@@ -186,7 +189,7 @@ func (s *session) open() (shells.Process, error) {
 // Ask decides on one command of an interactive shell.
 func (s *session) Ask(ctx context.Context, a shells.Asked) error {
 	facts := s.commandFacts(a.Command)
-	facts["cwd"] = a.Cwd
+	facts["cwd"], facts["line"] = a.Cwd, a.Line
 	err := s.admitContext(ctx, "command:run", a.Command, facts)
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
@@ -303,30 +306,6 @@ func (s *session) outcome(exit shells.Exit, err error) shells.Exit {
 	}
 	s.sayEnded(err)
 	return shells.Exit{Status: 255} // what ssh itself returns when the connection fails
-}
-
-// A targetError is a target that could not be reached, or was lost.
-type targetError struct {
-	target string
-	err    error
-}
-
-func (e *targetError) Error() string { return fmt.Sprintf("target %s: %v", e.target, e.err) }
-func (e *targetError) Unwrap() error { return e.err }
-
-// publicText is what may be shown to the client of an error; the rest is for the operator's log.
-func publicText(err error) string {
-	var public interface{ PublicText() string }
-	var target *targetError
-	switch {
-	case errors.As(err, &public) && errors.As(err, &target):
-		return fmt.Sprintf("target %s: %s", target.target, public.PublicText())
-	case errors.As(err, &public):
-		return public.PublicText()
-	case errors.As(err, &target):
-		return fmt.Sprintf("target %s could not be used; the gate's log has the reason", target.target)
-	}
-	return show(err.Error())
 }
 
 // effectOf names a decision for listings.

@@ -223,3 +223,6 @@ func (e *Error) Error() string {
 	return e.Public + ": " + e.Err.Error()
 }
 func (e *Error) Unwrap() error { return e.Err }
+
+// PublicText is what may be shown to the user.
+func (e *Error) PublicText() string { return e.Public }

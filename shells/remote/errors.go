@@ -27,6 +27,9 @@ func (e *Error) Error() string {
 }
 func (e *Error) Unwrap() error { return e.Err }
 
+// PublicText is what may be shown to the user.
+func (e *Error) PublicText() string { return e.Public }
+
 // escape makes what a host said harmless in a log and on a screen, and short.
 func escape(s string) string {
 	const most = 1000

@@ -60,6 +60,9 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("target %q: %s: %v", e.Target, e.Public, e.Err) }
 func (e *Error) Unwrap() error { return e.Err }
 
+// PublicText is what may be shown to the user.
+func (e *Error) PublicText() string { return e.Public }
+
 // Dial connects. Errors are [*Error], but for ctx's own.
 func (t *Target) Dial(ctx context.Context) (*Conn, error) {
 	d := net.Dialer{Timeout: t.c.DialTimeout, KeepAliveConfig: net.KeepAliveConfig{
