@@ -9,7 +9,8 @@ import (
 const (
 	maxSequence  = 256  // bytes of one escape sequence; longer ones are dropped
 	maxParams    = 32   // parameters of one control sequence
-	maxParam     = 9999 // the largest parameter: no screen is larger, and REP with more is a flood
+	maxParam     = 9999 // the largest parameter: no screen is larger
+	maxRepeat    = 512  // the same of REP, seven bytes of which would be ten thousand characters
 	maxStringLen = 4096 // bytes of an OSC or DCS string before it counts as never ended
 )
 
@@ -181,8 +182,12 @@ func appendControl(dst []byte, params string, final byte) []byte {
 	if !controlAllowed(prefix, inter, final) {
 		return dst
 	}
+	limit := maxParam
+	if final == 'b' {
+		limit = maxRepeat
+	}
 	dst = append(append(dst, "\x1b["...), prefix...)
-	dst = appendParams(dst, params)
+	dst = appendParams(dst, params, limit)
 	return append(append(dst, inter...), final)
 }
 
@@ -200,7 +205,7 @@ func controlAllowed(prefix, inter string, final byte) bool {
 	return false
 }
 
-func appendParams(dst []byte, params string) []byte {
+func appendParams(dst []byte, params string, limit int) []byte {
 	count := 0
 	for len(params) > 0 {
 		end := strings.IndexAny(params, ";:")
@@ -211,8 +216,8 @@ func appendParams(dst []byte, params string) []byte {
 		params = params[len(number)+len(sep):]
 		if number != "" {
 			n, err := strconv.Atoi(number)
-			if err != nil || n > maxParam {
-				n = maxParam
+			if err != nil || n > limit {
+				n = limit
 			}
 			dst = strconv.AppendInt(dst, int64(n), 10)
 		}
