@@ -47,6 +47,10 @@ func (g *gateCall) play() error {
 	return g.playFrom(recording, speed)
 }
 
+// newlineMode begins the recording of a session without a terminal, so that players return the carriage
+// at each newline (ECMA-48, LNM). Here it would outlive the playback.
+const newlineMode = "\x1b[20h"
+
 func (g *gateCall) playFrom(recording io.Reader, speed float64) error {
 	r, err := cast.NewReader(recording)
 	if err != nil {
@@ -54,10 +58,7 @@ func (g *gateCall) playFrom(recording io.Reader, speed float64) error {
 	}
 	r.Lenient = true
 	clean := cast.NewSanitizer()
-	out := g.out
-	if g.asked.pty != nil {
-		out = g.ch // a recording brings its own carriage returns
-	}
+	var out io.Writer = g.ch // a recording brings its own carriage returns
 	var shown time.Duration
 	for {
 		e, err := r.Next()
@@ -74,6 +75,10 @@ func (g *gateCall) playFrom(recording io.Reader, speed float64) error {
 			return err
 		}
 		shown = e.At
+		if e.Stream == cast.Gate && string(e.Data) == newlineMode {
+			out = g.out // it had no terminal: its newlines are ours to complete
+			continue
+		}
 		if _, err := out.Write(clean.Append(nil, e.Data)); err != nil {
 			return errChannelClosed
 		}
