@@ -92,3 +92,53 @@ func operation(sessionID string, sequence int64) ledger.Operation {
 		Decision: "allow", Policy: "allow-read",
 	}
 }
+
+// A million operations of which few, many or none hold what is searched for.
+func BenchmarkSearch(b *testing.B) {
+	const rows = 1_000_000
+	series := map[string]string{
+		"sqlite":   fmt.Sprintf("WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < %d)", rows),
+		"postgres": fmt.Sprintf("WITH s AS (SELECT i FROM generate_series(1, %d::bigint) i)", rows),
+	}
+	for name, url := range map[string]func(testing.TB) string{"sqlite": newSQLite, "postgres": newPostgres} {
+		b.Run(name, func(b *testing.B) {
+			u := url(b)
+			l := open(b, u)
+			for n := range 4 {
+				start(b, l, session(n))
+			}
+			tamper(b, u, series[name]+` INSERT INTO operations (id, session_id, sequence, offset_ms, at, identity_key, behalf_key, target,
+				action, text, facts, decision, policy, hold_id)
+				SELECT 'o' || i, 's000000000000000000' || (i % 4), i, i, `+fmt.Sprint(began.UnixMicro())+` + i * 1000, 'https://id.example#u' || (i % 1000), '',
+				'web' || (i % 500), 'command:run', 'kubectl get pods --namespace team-' || (i % 997) || ' --selector app=svc' || (i * 7919 % 1000003) ||
+				CASE WHEN i % 100000 = 5 THEN ' && drop table customers' ELSE '' END, '{"program":"kubectl"}',
+				CASE WHEN i % 1000 = 0 THEN 'deny' ELSE 'allow' END, 'p', '' FROM s`)
+			if name == "postgres" {
+				tamper(b, u, "ANALYZE")
+			}
+			for _, q := range []struct {
+				name string
+				f    ledger.OperationFilter
+			}{
+				{"newest", ledger.OperationFilter{}},
+				{"rare text", ledger.OperationFilter{Text: "drop table customers"}},
+				{"common text", ledger.OperationFilter{Text: "get pods"}},
+				{"common text, long ago", ledger.OperationFilter{Text: "get pods", Until: began.Add(20 * time.Second)}},
+				{"common trigrams, no such text", ledger.OperationFilter{Text: "pods --selector"}},
+				{"absent text", ledger.OperationFilter{Text: "shred /dev/sda"}},
+				{"one target", ledger.OperationFilter{Target: "web77"}},
+				{"one identity", ledger.OperationFilter{Identity: "https://id.example#u77"}},
+				{"denied", ledger.OperationFilter{Decision: "deny"}},
+				{"text and target", ledger.OperationFilter{Text: "get pods", Target: "web77"}},
+			} {
+				b.Run(q.name, func(b *testing.B) {
+					for b.Loop() {
+						if _, _, err := l.SearchOperations(b.Context(), q.f); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
+		})
+	}
+}

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -143,11 +145,41 @@ type OperationFilter struct {
 }
 
 // SearchOperations returns the operations that f chooses, newest first, with texts shortened to
-// SearchText, and the cursor of the next page, "" when there is none.
+// SearchText, and the cursor of the next page, "" when there is none. On SQLite a search for text may order
+// them as they were stored, which differs where gates or sessions stored them late.
 func (l *Ledger) SearchOperations(ctx context.Context, f OperationFilter) ([]Operation, string, error) {
+	page, next, err := l.searchOperations(ctx, f)
+	return page, next, wrap("search operations", err)
+}
+
+func (l *Ledger) searchOperations(ctx context.Context, f OperationFilter) ([]Operation, string, error) {
+	w, err := l.operationWhere(f)
+	if err != nil {
+		return nil, "", err
+	}
+	n := limit(f.Limit)
+	grams, err := l.useIndex(ctx, f, len(w.conds) > 1)
+	if err != nil {
+		return nil, "", err
+	}
+	if grams != "" {
+		q, err := w.indexed(grams, f.Cursor, n+1)
+		if err != nil {
+			return nil, "", err
+		}
+		return l.scanOperations(ctx, n, storedCursor, q, w.args...)
+	}
+	if err := w.beforeTime(f.Cursor, "at"); err != nil {
+		return nil, "", err
+	}
+	return l.scanOperations(ctx, n, timeCursor, "SELECT "+listOperation+" FROM operations"+w.String()+
+		" ORDER BY at DESC, n DESC LIMIT "+strconv.Itoa(n+1), w.args...)
+}
+
+func (l *Ledger) operationWhere(f OperationFilter) (*where, error) {
 	w := &where{kind: l.kind}
 	if err := w.contains(f.Text, "text"); err != nil {
-		return nil, "", wrap("search operations", err)
+		return nil, err
 	}
 	w.equal("session_id", f.SessionID)
 	if f.Identity != "" {
@@ -157,35 +189,99 @@ func (l *Ledger) SearchOperations(ctx context.Context, f OperationFilter) ([]Ope
 	w.equal("action", f.Action)
 	w.equal("decision", f.Decision)
 	w.between("at", f.Since, f.Until)
-	if err := w.beforeTime(f.Cursor, "at"); err != nil {
-		return nil, "", wrap("search operations", err)
-	}
-	page, next, err := l.searchOperations(ctx, w, limit(f.Limit))
-	return page, next, wrap("search operations", err)
+	return w, nil
 }
 
-func (l *Ledger) searchOperations(ctx context.Context, w *where, n int) ([]Operation, string, error) {
-	q := "SELECT id, session_id, sequence, offset_ms, at, action, substr(text, 1, " + strconv.Itoa(SearchText+1) +
-		"), facts, decision, policy, hold_id, outcome, identity_key, target, n FROM operations" + w.String() +
-		" ORDER BY at DESC, n DESC LIMIT " + strconv.Itoa(n+1)
-	rows, err := l.query(ctx, q, w.args...)
+var listOperation = "id, session_id, sequence, offset_ms, at, action, substr(text, 1, " + strconv.Itoa(SearchText+1) +
+	") AS text, facts, decision, policy, hold_id, outcome, identity_key, target, n"
+
+// manyHits is how many rows with a text make looking through rows that fit the other filters the better way.
+const manyHits = 5000
+
+// useIndex returns the query of SQLite's index of texts, or "" where it is not the way: PostgreSQL finds its
+// own. A page goes on the way that the first one went, which its cursor tells.
+func (l *Ledger) useIndex(ctx context.Context, f OperationFilter, narrowed bool) (string, error) {
+	grams := trigrams(f.Text)
+	if l.kind != inSQLite || grams == "" {
+		return "", nil
+	}
+	if f.Cursor != "" {
+		at, _, err := parseNumberCursor(f.Cursor)
+		if err != nil || at != 0 {
+			return "", err
+		}
+		return grams, nil
+	}
+	if !narrowed {
+		return grams, nil
+	}
+	var hits int
+	err := l.row(ctx, "SELECT count(*) FROM (SELECT 1 FROM operations_text WHERE operations_text MATCH $1 LIMIT $2)",
+		[]any{grams, manyHits}, &hits)
+	if err != nil || hits == manyHits {
+		return "", err
+	}
+	return grams, nil
+}
+
+// indexed asks the index of migration 00002 for rows that may hold the text, looks through what it does not
+// hold, and checks each by w. The three parts have no row in common.
+func (w *where) indexed(grams, cursor string, limit int) (string, error) {
+	if err := w.beforeNumber(cursor); err != nil {
+		return "", err
+	}
+	hits := "operations_text MATCH " + w.arg(grams)
+	if cursor != "" { // told to the index as well, which else begins at the newest row
+		hits += " AND operations_text.rowid < " + "$" + strconv.Itoa(len(w.args)-1)
+	}
+	const done = "(SELECT n FROM operations_indexed WHERE one = 1)"
+	part := func(from, cond, order string) string {
+		return fmt.Sprintf("SELECT * FROM (SELECT %s FROM %s%s AND %s ORDER BY %s DESC LIMIT %d)", listOperation, from, w, cond, order, limit)
+	}
+	// CROSS JOIN fixes the order of the join: the index first, newest row first, and no further than needed.
+	return "SELECT * FROM (" + part("operations_text CROSS JOIN operations ON n = operations_text.rowid",
+		hits+" AND length(operations.text) <= 16384", "operations_text.rowid") +
+		" UNION ALL " + part("operations", "length(operations.text) > 16384 AND n <= "+done, "n") +
+		" UNION ALL " + part("operations", "n > "+done, "n") + ") ORDER BY n DESC LIMIT " + strconv.Itoa(limit), nil
+}
+
+// maxTrigrams bounds the work of a search: rows that hold this many of its trigrams are few.
+const maxTrigrams = 24
+
+// trigrams is the query of the index for a text: each three characters in a row, all of which must be there.
+// It is "" for a text that is too short.
+func trigrams(text string) string {
+	r := []rune(text)
+	var all []string
+	for i := 0; i+3 <= len(r) && len(all) < maxTrigrams; i++ {
+		g := `"` + strings.ReplaceAll(string(r[i:i+3]), `"`, `""`) + `"`
+		if !slices.Contains(all, g) {
+			all = append(all, g)
+		}
+	}
+	return strings.Join(all, " AND ")
+}
+
+// scanOperations reads a page of n operations with a query for one more, and makes the cursor of the next
+// page from the last row.
+func (l *Ledger) scanOperations(ctx context.Context, n int, next func(at, n int64) string, q string, args ...any) ([]Operation, string, error) {
+	rows, err := l.query(ctx, q, args...)
 	if err != nil {
 		return nil, "", err
 	}
 	defer rows.Close()
 	var page []Operation
-	var last cursor
+	var last int64
 	for rows.Next() {
 		o, number, err := scanOperation(rows)
 		if err != nil {
 			return nil, "", err
 		}
 		if len(page) == n {
-			return page, last.String(), nil
+			return page, next(micros(page[n-1].Time), last), nil
 		}
 		o.Text = shorten(o.Text, SearchText)
-		page = append(page, o)
-		last = cursor{micros(o.Time), strconv.FormatInt(number, 10)}
+		page, last = append(page, o), number
 	}
 	return page, "", named(rows.Err())
 }

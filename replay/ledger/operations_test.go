@@ -217,3 +217,51 @@ func TestSearchOperations(t *testing.T) {
 		wantErr(t, err, ledger.ErrInvalid)
 	})
 }
+
+// The index of texts finds what looking through every row finds, at the start, the middle and the end of
+// what is indexed, in texts too long for it, and for any characters.
+func TestSearchText(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		l, ctx := open(t, url), t.Context()
+		start(t, l, session(1))
+		texts := []string{
+			`echo "quoted" AND 'single' OR NEAR(x)`, "SELECT * FROM Users WHERE name = 'Zoë'", `C:\dir\file 100% a_b`, "tab\there", "日本語のテキスト",
+			strings.Repeat("x", 17000) + "needle", "needle at the start", "ab", "-rf --no-preserve-root", "aXbXcX",
+		}
+		for i := range int64(200) {
+			o := operation(session(1).ID, i+1)
+			if o.Text = fmt.Sprintf("step %03d", i); i%20 == 7 {
+				o.Text = texts[i/20]
+			}
+			if err := l.AddOperation(ctx, o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for query, want := range map[string]int{
+			`"quoted"`: 1, `AND`: 1, `NEAR(x)`: 1, `or near`: 1, "USERS where": 1, "Zoë": 1, `c:\DIR`: 1, "100%": 1, "a_b": 1, "b\th": 1,
+			"語のテ": 1, "日本": 1, "needle": 2, "xxxxneedle": 1, "NEEDLE AT": 1, "ab": 2, "-rf --": 1, "axb": 1, "abc": 0, "step": 190,
+			"step 199": 1, "step 000": 1, "step 128": 1, "step 1": 95, `"`: 1, `*`: 1, "'": 2, "needleneedle": 0, "xbx cx": 0,
+		} {
+			var seen []string
+			f := ledger.OperationFilter{Text: query, Limit: 30}
+			for {
+				page, next, err := l.SearchOperations(ctx, f)
+				if err != nil {
+					t.Fatalf("%q: %v", query, err)
+				}
+				for _, o := range page {
+					if len(seen) > 0 && o.ID >= seen[len(seen)-1] {
+						t.Errorf("%q: %s after %s", query, o.ID, seen[len(seen)-1])
+					}
+					seen = append(seen, o.ID)
+				}
+				if f.Cursor = next; next == "" {
+					break
+				}
+			}
+			if len(seen) != want {
+				t.Errorf("%q: found %d, want %d", query, len(seen), want)
+			}
+		}
+	})
+}

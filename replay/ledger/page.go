@@ -145,7 +145,11 @@ func (w *where) beforeNumber(c string) error {
 	return nil
 }
 
-func numberCursor(n int64) string { return cursor{0, strconv.FormatInt(n, 10)}.String() }
+func numberCursor(n int64) string { return timeCursor(0, n) }
+
+// timeCursor names a row of a listing in the order of time, storedCursor one in the order of storing.
+func timeCursor(at, n int64) string  { return cursor{at, strconv.FormatInt(n, 10)}.String() }
+func storedCursor(_, n int64) string { return timeCursor(0, n) }
 
 func parseNumberCursor(c string) (at, n int64, err error) {
 	last, err := parseCursor(c)
