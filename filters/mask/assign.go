@@ -386,6 +386,9 @@ func (a *assign) bareSecret(v []byte, next byte, end int) bool {
 	if a.flag {
 		return true
 	}
+	if a.colon && !a.spaced && bytes.IndexByte(v, ':') >= 0 {
+		return false // passwd:x:0:0
+	}
 	if name && (next == ',' || next == ')' || next == ']' || next == '}' || next == '<' && !a.xml()) || typeNames[strings.ToLower(string(v))] {
 		return false
 	}

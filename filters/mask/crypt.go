@@ -41,7 +41,7 @@ func findCrypt(w *window, s int) match {
 		show = id + 1
 	}
 	if end == len(b) && end-s <= most && !w.final {
-		return undecided(s, show, show)
+		return undecided(show, show, show)
 	}
 	for end > s && (b[end-1] == '.' || b[end-1] == ',') && end-last > 60 {
 		end--
@@ -49,7 +49,7 @@ func findCrypt(w *window, s int) match {
 	if dollars < 3 || !cryptIDs[string(b[s+1:id])] || end-last-1 < 22 || end-s > most {
 		return match{}
 	}
-	return found(s, show, end)
+	return found(show, show, end)
 }
 
 var cryptIDs = map[string]bool{

@@ -1,5 +1,10 @@
 package mask
 
+import (
+	"encoding/base64"
+	"strings"
+)
+
 // detectorRows are examples of both kinds for every detector: what is masked and how, and what is left.
 var detectorRows = map[string][]row{
 	"card": {
@@ -73,4 +78,63 @@ var detectorRows = map[string][]row{
 		{j("gh", "p_", "abcdefghijklmnopqrstuvwxyz0123456789"), "ghp_************************************"},
 		{in: "ghp_short"}, {in: "ghp_"},
 	},
+	"phone": {
+		{"+1 415 555 0132", "+* *** *** ****"}, {"+49 30 901820.", "+** ** ******."}, {"tel +4915123456789", "tel +*************"},
+		{"+44 (0)20 7946 0958", "+** (*)** **** ****"}, {"(415) 555-0132", "(***) ***-****"}, {"415-555-0132", "***-***-****"},
+		{"1-800-555-0199", "1-***-***-****"}, {"415.555.0132,", "***.***.****,"}, {"020 7946 0958", "*** **** ****"},
+		{"06 12 34 56 78", "** ** ** ** **"}, {"0171-1234567", "****-*******"}, {"07700 900123", "***** ******"},
+		{`"phone": "4155550132"`, `"phone": "**********"`}, {`{"phone_number":4155550132}`, `{"phone_number":0000000000}`}, {"Tel: 555-0132", "Tel: ***-****"},
+		{in: "phones 12345678"}, {in: "2026-11-24 07:17:30"}, {in: "192.168.100.200"}, {in: "+0100"}, {in: "+12345"}, {in: "a+4155550132"},
+		{in: "00 01 02 03 04 05 06 07  08 09"}, {in: "1.415.555.0132"}, {in: "100 200 300"}, {in: "0123456789"}, {in: "f(415) 555"},
+	},
+	"url-password": {
+		{"postgres://app:s3cret@db.internal/x", "postgres://app:******@db.internal/x"}, {"https://user:p@ss@host/", "https://user:****@host/"},
+		{"redis://:hunter2@cache:6379/0", "redis://:*******@cache:6379/0"},
+		{in: "http://localhost:8080/x"}, {in: "https://example.org/@user:x"}, {in: "http://h:80 a@b"}, {in: "ssh://git@host:22/x"}, {in: "amqp://u:${PASS}@h"},
+		{in: "http://[::1]:8080/"},
+	},
+	"secret": {
+		{"password=hunter2", "password=*******"}, {"DB_PASSWORD=correct-horse\n", "DB_PASSWORD=*************\n"},
+		{`{"password": "hunter2", "x": 1}`, `{"password": "*******", "x": 1}`}, {`{"password":"a \"b\" c"}`, `{"password":"*********"}`},
+		{"  password: hunter2\r\n", "  password: *******\r\n"}, {"api_key: 'abc123def456'", "api_key: '************'"},
+		{"X-Api-Key: 9f8e7d6c5b4a3f2e1d\r\n", "X-Api-Key: ******************\r\n"}, {"Authorization: Bearer abcdef0123456789", "Authorization: Bearer ****************"},
+		{"Authorization: Basic dXNlcjpwYXNz\r\n", "Authorization: Basic ************\r\n"}, {"mysql --password=hunter2 db", "mysql --password=******* db"},
+		{"cli --token abcdef0123456789 x", "cli --token **************** x"}, {"export AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "export AWS_SECRET_ACCESS_KEY=****************************************"},
+		{"?access_token=abcdef0123456789&x=1", "?access_token=****************&x=1"}, {"<password>hunter2</password>", "<password>*******</password>"},
+		{"ALTER ROLE x PASSWORD 'hunter2';", "ALTER ROLE x PASSWORD '*******';"}, {"IDENTIFIED BY 'hunter2'", "IDENTIFIED BY '*******'"},
+		{"curl -H 'Authorization: Bearer abcdef0123456789'", "curl -H 'Authorization: Bearer ****************'"},
+		{`{\"password\":\"hunter2\"}`, `{\"password\":\"*******\"}`}, {"AccountKey=abcDEF012345678901234567890123456789==;", "AccountKey=**************************************;"},
+		{"spring.datasource.password=hunter2", "spring.datasource.password=*******"}, {"client-secret = \"s3cr3tv4lue\"", "client-secret = \"***********\""},
+		{"Passwort: geheim\n", "Passwort: ******\n"}, {"password = hunter2\n", "password = *******\n"},
+		{in: "password: "}, {in: "password = getpass()"}, {in: "token = p.next()"}, {in: "PWD=/root"}, {in: "password=$DB_PASSWORD"}, {in: "the password is long"},
+		{in: "password: must be at least eight"}, {in: "Password string `json:\"password\"`"}, {in: "func(password, token string)"}, {in: "if token == expected123 {"},
+		{in: "connect(password=password, token=token)"}, {in: "secretName: my-app-secret-1"}, {in: "pass=5 fail=0"}, {in: "token: string"}, {in: "password: string\n"},
+		{in: "--- PASS: TestX (0.00s)"}, {in: "password=****"}, {in: "tokens: 12345678"}, {in: "author: jane"}, {in: "api_key: ${API_KEY}"}, {in: "session=main"},
+		{in: "std::token::next"}, {in: "passwd:x:0:0"}, {in: "`password` text NOT NULL"},
+	},
+	"password-hash": {
+		{"root:$6$abcdefgh$" + "Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Zj8q5Z:19000:", "root:$6$********$**************************************************************************************:19000:"},
+		{"$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234", "$2b$**$*****************************************************"},
+		{in: "$1 and $2"}, {in: "$6$"}, {in: "echo $a$b$c"},
+	},
+	"encoded-key": {
+		{"client-key-data: " + enc64("-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA75\n") + "\n",
+			"client-key-data: LS0tLS1CRUdJTi" + stars(len(enc64("-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA75\n"))-14) + "\n"},
+		{in: enc64("-----BEGIN CERTIFICATE-----\nMIIEpAIBAAKCAQEA75\n")}, {in: "LS0tLS1"},
+	},
+	"azure-token": {
+		{j("abc8", "Q~", "abcdefghijklmnopqrstuvwxyz01234567"), "a" + stars(39)}, {in: "abcQ~x"}, {in: "Q~"},
+	},
+	"telegram-token": {
+		{j("110201543", ":AAHdqTcv", "CH1vGWJxfSeofSAs0K5PALDsaw1"), "110201543:" + stars(35)}, {in: "12:AM"}, {in: "110201543:AAA"},
+	},
+	"terraform-token": {
+		{j("abcdefghijklmn", ".atl", "asv1.", letters(64)), "a" + stars(13) + "." + stars(7) + "." + stars(64)}, {in: "x.atlas"},
+	},
 }
+
+func stars(n int) string { return strings.Repeat("*", n) }
+
+func letters(n int) string { return strings.Repeat("a1B2c3D4", n/8+1)[:n] }
+
+func enc64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }

@@ -75,7 +75,7 @@ func upper(c byte) byte {
 // in one word or in groups of four. The country and the check digits are public.
 func findIBAN(w *window, i int) match {
 	b, s := w.b, i
-	if s < w.floor || s < 1 || !is(b[s], clAlpha) || isWord(b[s-1]) {
+	if s+2 < len(b) && !is(b[s+2], clDigit) || s < w.floor || s < 1 || !is(b[s], clAlpha) || isWord(b[s-1]) {
 		return match{}
 	}
 	shape, ok := ibanShapes[[2]byte{upper(b[s]), upper(b[s+1])}]
@@ -128,6 +128,9 @@ func ibanChar(shape string, n int, c byte) bool {
 
 // mod97 checks the check digits (ISO 7064 MOD 97-10).
 func mod97(v []byte) bool {
+	if c := int(v[2]-'0')*10 + int(v[3]-'0'); c < 2 || c > 98 {
+		return false
+	}
 	r := 0
 	for k := range v {
 		c := v[(k+4)%len(v)]

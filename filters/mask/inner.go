@@ -26,17 +26,21 @@ func (t inner) find(w *window, i int) match {
 		return match{}
 	}
 	show := s + t.show(b[s:i])
+	from := s
+	if t.mark[0] == ':' { // which has been shown when the rest of the mark comes
+		from = show
+	}
 	end := i + n
 	for end < len(b) && end-i-n <= t.max && t.set[b[end]] {
 		end++
 	}
 	if end == len(b) && !w.final && end-i-len(t.mark) <= t.max {
-		return undecided(s, min(show, end), min(show, end))
+		return undecided(min(from, end), min(show, end), min(show, end))
 	}
 	if k := end - i - len(t.mark); n < len(t.mark) || k < t.min || k > t.max || t.check != nil && !t.check(b[s:end]) {
 		return match{}
 	}
-	return found(s, show, end)
+	return found(from, show, end)
 }
 
 func (t inner) detector(name string, keep string, a anchor) *detector {
@@ -61,7 +65,7 @@ func azureDetector() *detector {
 	service := inner{
 		mark: "JQQJ9", set: tokB64, before: 52, atMost: 52, min: 27, max: 31, show: showOne,
 	}
-	d := secret.detector("azure-token", "", anchorOf(laneText, "Q~"))
+	d := secret.detector("azure-token", "", anchor{laneText, [4]*[256]bool{bytesOf("Q"), bytesOf("~"), tokURL, tokURL}})
 	d.anchors = append(d.anchors, anchorOf(laneText, "JQQJ"))
 	d.find = func(w *window, i int) match {
 		if m := secret.find(w, i); m.verdict != no {

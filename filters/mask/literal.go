@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // minLiteral is the shortest literal that is taken: a shorter one would be found everywhere.
@@ -36,7 +37,7 @@ func newLiterals(values []string) (*detector, error) {
 	}, nil
 }
 
-// find looks for the longest literal at b[i]. Its first byte is public.
+// find looks for the longest literal at b[i]. Its first character is public.
 func (l literals) find(w *window, i int) match {
 	if i < w.floor {
 		return match{}
@@ -44,19 +45,28 @@ func (l literals) find(w *window, i int) match {
 	b := w.b[i:]
 	if len(b) < minLiteral {
 		if !w.final && l.starts(string(b)) {
-			return undecided(i, i+1, i+1)
+			return undecided(i, i+firstRune(b), i+firstRune(b))
 		}
 		return match{}
 	}
 	for _, v := range l[[minLiteral]byte(b)] {
 		switch {
 		case len(b) >= len(v) && string(b[:len(v)]) == v:
-			return found(i, i+1, i+len(v))
+			return found(i, i+firstRune(b), i+len(v))
 		case len(b) < len(v) && !w.final && v[:len(b)] == string(b):
-			return undecided(i, i+1, i+1)
+			return undecided(i, i+firstRune(b), i+firstRune(b))
 		}
 	}
 	return match{}
+}
+
+// firstRune is the length of the first rune of b, as far as it is there.
+func firstRune(b []byte) int {
+	_, n := utf8.DecodeRune(b)
+	if !utf8.FullRune(b) {
+		return len(b)
+	}
+	return n
 }
 
 // starts says whether a literal starts with p, which is shorter than every literal.

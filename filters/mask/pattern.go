@@ -67,14 +67,14 @@ func compilePattern(text string, re *syntax.Regexp) (*pattern, error) {
 // consume, for \b and $.
 func (c *pattern) find(w *window, i int) match {
 	b := w.b
-	if i < w.floor || i == 0 {
+	if i < w.floor || i == 0 || b[i] >= 0x80 && b[i] < 0xc0 && b[i-1] >= 0x80 {
 		return match{}
 	}
 	end := i
 	for end < len(b) && end-i < c.max && c.eats[b[end]] {
 		end++
 	}
-	show := i + max(1, len(c.prefix))
+	show := i + max(firstRune(b[i:]), len(c.prefix))
 	if end == len(b) && !w.final {
 		if n := min(len(c.prefix), end-i); string(b[i:i+n]) != c.prefix[:n] {
 			return match{}

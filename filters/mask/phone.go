@@ -113,7 +113,7 @@ func (p *phoneShape) match(w *window, s int) match {
 			if w.final {
 				return match{}
 			}
-			return undecided(s, s, min(s+4, len(b)))
+			return undecided(s, s, min(s+3, len(b)))
 		}
 		if !shapeByte(p.text[k], p.seps, b[s+k], &sep) {
 			return match{}
@@ -148,12 +148,12 @@ func shapeByte(want byte, seps string, c byte, sep *byte) bool {
 func endPhone(w *window, s, show, t int, sep byte) match {
 	b := w.b
 	if t+1 >= len(b) && !w.final && (t == len(b) || !isWord(b[t])) {
-		return undecided(s, show, min(s+4, len(b)))
+		return undecided(s, show, min(s+3, len(b)))
 	}
 	if t < len(b) && isWord(b[t]) {
 		return match{}
 	}
-	if t+1 < len(b) && (b[t] == sep || b[t] == '-' || b[t] == '.' || b[t] == '/' || b[t] == ':') && is(b[t+1], clDigit) {
+	if t+1 < len(b) && (sep != 0 && b[t] == sep || b[t] == '-' || b[t] == '.' || b[t] == '/' || b[t] == ':') && is(b[t+1], clDigit) {
 		return match{}
 	}
 	return found(s, show, t)
@@ -191,7 +191,7 @@ func internationalPhone(w *window, s int) match {
 		return match{}
 	}
 	if t == len(b) && !w.final {
-		return undecided(s, s+1, min(s+4, len(b)))
+		return undecided(s, s+1, min(s+3, len(b)))
 	}
 	if !isE164(d[:n]) {
 		return match{}

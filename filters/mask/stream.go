@@ -247,10 +247,13 @@ func (s *Stream) public(m match) int {
 	return m.show
 }
 
-// tail returns where the last word of the buffer begins to wait: it is the local part of an e-mail
-// address if an "@" follows.
+// tail returns where the end of the buffer begins to wait: in a rune that is not complete, or in the last word,
+// which is the local part of an e-mail address if an "@" follows.
 func (s *Stream) tail() int {
 	end := len(s.buf)
+	if s.buf[end-1] >= utf8.RuneSelf {
+		return s.partialRune()
+	}
 	if s.buf[end-1] == '@' {
 		end--
 	}
@@ -265,6 +268,20 @@ func (s *Stream) tail() int {
 		return i
 	}
 	return i + 1
+}
+
+// partialRune returns where a rune begins of which the last bytes are still to come.
+func (s *Stream) partialRune() int {
+	end := len(s.buf)
+	for i := end - 1; i >= max(s.floor, end-utf8.UTFMax+1); i-- {
+		if utf8.RuneStart(s.buf[i]) {
+			if !utf8.FullRune(s.buf[i:]) {
+				return i
+			}
+			break
+		}
+	}
+	return end
 }
 
 // hit masks the value m of d.
