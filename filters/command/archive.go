@@ -11,9 +11,6 @@ func hookTar(c *call) bool {
 		c.args = c.oldTar(c.args[0].text, c.args[1:])
 	}
 	c.scan()
-	if c.fed {
-		c.class |= c.e.stdin
-	}
 	if c.why != "" {
 		c.opaque(c.why)
 	}

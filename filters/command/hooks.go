@@ -61,6 +61,7 @@ func (g given) is(names ...string) bool { return slices.Contains(names, g.o.name
 
 // hookShell: sh, bash and their like. -c is a flag; the code is the first operand.
 func hookShell(c *call) bool {
+	c.values()
 	switch {
 	case c.has("-c"):
 		if len(c.operands) > 0 {
@@ -200,7 +201,7 @@ func hookSet(c *call) bool {
 	return true
 }
 
-var harmlessShopt = []string{"nullglob", "failglob", "dotglob", "globstar", "nocaseglob", "inherit_errexit", "lastpipe",
+var harmlessShopt = []string{"nullglob", "failglob", "globstar", "nocaseglob", "inherit_errexit", "lastpipe",
 	"checkwinsize", "histappend", "cmdhist"}
 
 func hookShopt(c *call) bool {
@@ -279,11 +280,7 @@ func plainName(a arg) bool {
 
 // hookXargs runs a command with words from its input, which are not known.
 func hookXargs(c *call) bool {
-	for _, g := range c.opts {
-		if g.has {
-			c.word(g.o.kind, g.value)
-		}
-	}
+	c.values()
 	if !c.hasRest {
 		return true // echo
 	}
@@ -577,10 +574,6 @@ func hookTransfer(c *call) bool {
 	default:
 		c.write(last)
 	}
-	for _, g := range c.opts {
-		if g.has {
-			c.word(g.o.kind, g.value)
-		}
-	}
+	c.values()
 	return true
 }

@@ -35,7 +35,26 @@ func (t *Table) ParseLine(text string) *Facts {
 	if why := interactive(text); why != "" {
 		f.opaque(why)
 	}
+	if strings.Contains(text, "#") && badText(text) == "" && hasComment(text) {
+		f.opaque("zsh at a prompt runs what stands in a comment")
+	}
 	return f
+}
+
+// hasComment reports whether text has a comment, or may have one.
+func hasComment(text string) bool {
+	p := syntax.NewParser(syntax.Variant(syntax.LangBash), syntax.KeepComments(true))
+	found := false
+	file, err := p.Parse(&reader{rest: text}, "")
+	if err != nil {
+		return true
+	}
+	syntax.Walk(file, func(n syntax.Node) bool {
+		_, comment := n.(*syntax.Comment)
+		found = found || comment
+		return true
+	})
+	return found
 }
 
 // interactive says why an interactive shell may read text differently from `sh -c`, or "".
@@ -133,7 +152,7 @@ func (r *reader) Read(p []byte) (int, error) {
 }
 
 var parsers = sync.Pool{New: func() any {
-	return syntax.NewParser(syntax.Variant(syntax.LangBash), syntax.KeepComments(true))
+	return syntax.NewParser(syntax.Variant(syntax.LangBash))
 }}
 
 // parseShell parses text as bash. A panic in the parser is an error like any other.

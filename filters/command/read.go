@@ -233,13 +233,10 @@ func (r *tableReader) item(e *entry, t token, key, val string) {
 		e.why = r.quoted(t, val)
 		return
 	case "stdin":
-		for _, name := range strings.Split(val, ",") {
-			c, ok := ClassOf(name)
-			if !ok {
-				r.fail(t.column, "stdin= takes classes, not %q", name)
-			}
-			e.stdin |= c
-		}
+		e.stdin = r.classes(t, key, val)
+		return
+	case "alone":
+		e.alone = r.classes(t, key, val)
 		return
 	case "hook":
 		if e.hook = hooks[val]; e.hook.run == nil {
@@ -260,9 +257,22 @@ func (r *tableReader) item(e *entry, t token, key, val string) {
 	case "bare":
 		e.bare = true
 	default:
-		r.fail(t.column, "unknown item %q; items are classes (%s), harmless, opaque=\"why\", operands=, stdin=, like=, "+
+		r.fail(t.column, "unknown item %q; items are classes (%s), harmless, opaque=\"why\", operands=, stdin=, alone=, like=, "+
 			"hook=, strict, posix, onedash, assigns and bare", t.text, strings.Join(classNames[:], " "))
 	}
+}
+
+// classes reads the value of stdin= and alone=.
+func (r *tableReader) classes(t token, key, val string) Class {
+	var all Class
+	for _, name := range strings.Split(val, ",") {
+		c, ok := ClassOf(name)
+		if !ok {
+			r.fail(t.column, "%s= takes classes, not %q", key, name)
+		}
+		all |= c
+	}
+	return all
 }
 
 func (r *tableReader) quoted(t token, val string) string {

@@ -145,10 +145,13 @@ func (c *call) analyze() {
 	c.class |= c.e.class
 	c.scan()
 	if (c.info || c.onlyInfo()) && c.why == "" {
-		c.class &= Read
+		c.class = 0
+		for _, g := range c.opts {
+			c.class |= g.o.class
+		}
 		return
 	}
-	if c.fed {
+	if c.fed && c.input == nil {
 		c.class |= c.e.stdin
 	}
 	if c.e.why != "" {
@@ -168,11 +171,7 @@ func (c *call) analyze() {
 
 // given draws the facts from options and operands, as their kinds say.
 func (c *call) given() {
-	for _, g := range c.opts {
-		if g.has {
-			c.word(g.o.kind, g.value)
-		}
-	}
+	c.values()
 	for i, a := range c.operands {
 		c.word(c.e.operandKind(i+c.first, len(c.operands)+c.first), a)
 	}
@@ -181,6 +180,15 @@ func (c *call) given() {
 	} else if c.e.bare && len(c.operands) == 0 {
 		c.opaque(c.label + " without a command starts a shell")
 		c.class |= Interpreter
+	}
+}
+
+// values draws the facts from the values of options.
+func (c *call) values() {
+	for _, g := range c.opts {
+		if g.has {
+			c.word(g.o.kind, g.value)
+		}
 	}
 }
 
@@ -309,8 +317,8 @@ func (c *call) scan() {
 			ended = ended || c.e.posix
 		}
 	}
-	if c.e.hasSubs() && !c.info && !c.onlyInfo() && c.e.bare {
-		c.why = "unknown what " + c.label + " does without a subcommand"
+	if c.e.hasSubs() {
+		c.class |= c.e.alone
 	}
 }
 

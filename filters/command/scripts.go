@@ -219,11 +219,7 @@ func (s *sedScript) substitute() {
 // hookAwk reads the program of awk.
 func hookAwk(c *call) bool {
 	operands := c.operands
-	for _, g := range c.opts {
-		if g.has {
-			c.word(g.o.kind, g.value)
-		}
-	}
+	c.values()
 	if !c.has("-f", "--file", "-E", "--exec", "-e", "--source") {
 		if len(operands) == 0 {
 			return true

@@ -124,6 +124,9 @@ type pathRule struct {
 func (t *Table) path(path string) Class {
 	var c Class
 	path = cleanPath(path)
+	if len(path) > maxPath {
+		path = path[:maxPath] + "*"
+	}
 	for _, r := range t.paths {
 		if c&r.class != r.class && matchPath(r.pattern, path) {
 			c |= r.class
@@ -131,6 +134,9 @@ func (t *Table) path(path string) Class {
 	}
 	return c
 }
+
+// maxPath bounds the part of a path that rules are matched with, in bytes.
+const maxPath = 512
 
 // cleanPath removes //, /./ and, since a rule must not be dodged by them, resolves .. by the letter.
 func cleanPath(path string) string {
@@ -157,14 +163,41 @@ func cleanPath(path string) string {
 	return strings.Join(out, "/")
 }
 
-// matchPath reports whether path may be of pattern, in which * stands for anything, slashes included. A path may hold
-// glob patterns itself: what follows the first of them may be anything, so that it matches if it can.
+// matchPath reports whether path may be of pattern, in which * stands for anything, slashes included. A path may be a
+// pattern of the shell itself, in which *, ? and [ stand for anything but a slash and a dot at the start of a name: it
+// matches if there is a name that is of both.
 func matchPath(pattern, path string) bool {
-	if i := strings.IndexAny(path, "*?["); i >= 0 {
-		head, _, _ := strings.Cut(pattern, "*")
-		n := min(len(head), i)
-		return i > 0 && head != "" && head[:n] == path[:n] || i == 0 && strings.HasPrefix(pattern, "*/")
+	if !strings.ContainsAny(path, "*?[") {
+		return matchPlain(pattern, path)
 	}
+	for i := 0; i < len(path); i++ {
+		if path[i] == '[' { // what is in brackets is not looked at: it may be anything
+			path = path[:i] + "*"
+		}
+	}
+	return matchBoth(pattern, path, make(map[[2]int]bool))
+}
+
+// matchBoth reports whether there is a string of both pattern and path; seen bounds the work.
+func matchBoth(pattern, path string, seen map[[2]int]bool) bool {
+	at := [2]int{len(pattern), len(path)}
+	if seen[at] {
+		return false // tried already
+	}
+	seen[at] = true
+	switch {
+	case pattern == "" && path == "":
+		return true
+	case pattern != "" && pattern[0] == '*':
+		return matchBoth(pattern[1:], path, seen) || path != "" && matchBoth(pattern, path[1:], seen)
+	case path != "" && (path[0] == '*' || path[0] == '?'):
+		return matchBoth(pattern, path[1:], seen) ||
+			pattern != "" && pattern[0] != '/' && pattern[0] != '.' && matchBoth(pattern[1:], path, seen)
+	}
+	return pattern != "" && path != "" && pattern[0] == path[0] && matchBoth(pattern[1:], path[1:], seen)
+}
+
+func matchPlain(pattern, path string) bool {
 	for {
 		lit, rest, star := strings.Cut(pattern, "*")
 		if !strings.HasPrefix(path, lit) {
@@ -219,11 +252,12 @@ type entry struct {
 	why   string // not empty: opaque, whatever its arguments are
 	stdin Class  // more classes if its standard input is a pipe or a file
 
-	strict  bool // an option that is not listed is opaque
-	posix   bool // options end at the first operand
-	onedash bool // options with one dash are words: -delete
-	assigns bool // NAME=value before the operands is an assignment
-	bare    bool // without operands there is nothing to run
+	strict  bool  // an option that is not listed is opaque
+	posix   bool  // options end at the first operand
+	onedash bool  // options with one dash are words: -delete
+	assigns bool  // NAME=value before the operands is an assignment
+	alone   Class // more classes if no subcommand is given
+	bare    bool  // without operands there is nothing to run
 	hook    hook
 
 	operands []kind // of the first operands
