@@ -98,6 +98,7 @@ func (s *session) Decided(op Operation, d policies.Decision) error {
 	s.opMu.Lock()
 	defer s.opMu.Unlock()
 	s.sequence++
+	s.asking(op.ID)
 	now := time.Now()
 	text := s.maskText(op.Text)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), ledgerTimeout)
@@ -180,6 +181,7 @@ func (s *session) Answered(op Operation, h policies.Hold, refused error) error {
 	}
 	if refused == nil {
 		s.sayApproved(h)
+		s.endWithGrant(op, h)
 	}
 	return nil
 }

@@ -32,6 +32,8 @@ type session struct {
 	process shells.Process // set while one runs
 	early   *typeahead     // set when the client was heard before that
 	pending []string       // signals that came before it did
+
+	lastAsked string // id of the operation that was decided on last
 }
 
 // session serves a channel of type "session" from its opening to its close.
@@ -186,6 +188,32 @@ func (s *session) open() (shells.Process, error) {
 	return p, nil
 }
 
+// errGrantEnded ends what an approval let in when its window closes.
+var errGrantEnded = publicError("the approval that let this in has ended")
+
+// endWithGrant ends what an approval with a window let in when the window closes: the session, or the one
+// command of an interactive shell, if it still is the last that was asked about.
+func (s *session) endWithGrant(op Operation, h policies.Hold) {
+	ends := h.GrantEnds()
+	if ends.IsZero() {
+		return
+	}
+	timer := time.AfterFunc(time.Until(ends), func() {
+		if op.Action != "command:run" || s.asked.kind != shells.Shell {
+			s.cancel(errGrantEnded)
+			return
+		}
+		s.mu.Lock()
+		last := s.lastAsked == op.ID
+		s.mu.Unlock()
+		if last {
+			// An interactive shell ignores SIGTERM, should it be back at its prompt.
+			s.deliver("TERM")
+		}
+	})
+	context.AfterFunc(s.ctx, func() { timer.Stop() })
+}
+
 // Ask decides on one command of an interactive shell.
 func (s *session) Ask(ctx context.Context, a shells.Asked) error {
 	facts := s.commandFacts(a.Command)
@@ -238,6 +266,12 @@ func (s *session) hushed() {
 	if s.early != nil {
 		s.early.close()
 	}
+}
+
+func (s *session) asking(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastAsked = id
 }
 
 // attach makes p the process that signals and sizes go to, and delivers signals that came too early.

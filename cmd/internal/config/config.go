@@ -93,12 +93,16 @@ type Issuer struct {
 	URL string `yaml:"url"`
 	// Audiences that a token must be for, at least one of them.
 	Audiences []string `yaml:"audiences"`
+	// OtherAudiences may stand in a token beside one of Audiences; a token for anybody else is refused.
+	OtherAudiences []string `yaml:"other_audiences"`
 	// Kind is "human" or "agent": what the holders of its tokens are.
 	Kind string `yaml:"kind"`
 	// Algorithms allowed to sign. Default RS256, PS256, ES256, EdDSA.
 	Algorithms []string `yaml:"algorithms"`
 	// MaxAge refuses tokens issued longer ago. Default 1h.
 	MaxAge Duration `yaml:"max_age"`
+	// Skew is how far the issuer's clock may be off. Default 30s, at most 5m.
+	Skew Duration `yaml:"skew"`
 	// ClientID is what `sallyport login` uses with this issuer.
 	ClientID string `yaml:"client_id"`
 	// Scopes that `sallyport login` asks for. Default openid, profile, email, groups.
@@ -123,7 +127,8 @@ type Claims struct {
 type User struct {
 	// Name is how it is called. In dev: the user to sign in as, and the directory of its ssh_config.
 	Name string `yaml:"name"`
-	// Issuer and Subject identify it exactly; or Email does, when the issuer has verified it.
+	// Issuer and Subject identify it exactly; or Email does, when Issuer (default: the console's) has
+	// verified it.
 	Issuer  string `yaml:"issuer"`
 	Subject string `yaml:"subject"`
 	Email   string `yaml:"email"`

@@ -154,6 +154,7 @@ func (d *Daemon) serve() {
 	})
 	d.wg.Go(func() { d.revoked.run(ctx) })
 	d.wg.Go(func() { d.endOnRequest(ctx) })
+	d.wg.Go(func() { d.watchPolicies(ctx) })
 }
 
 // stopTimeout bounds an orderly stop: sessions are told, recordings sealed and shipped.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -37,8 +38,8 @@ func (d *Daemon) openAuthority(ctx context.Context) error {
 	for _, is := range d.config.Issuers {
 		issuers = append(issuers, certs.IssuerConfig{
 			URL: is.URL, Audiences: is.Audiences, Kind: is.Kind, Algorithms: is.Algorithms, MaxAge: is.MaxAge.D(),
-			RequireEmail: is.RequireEmail,
-			Claims:       certs.Claims{Name: is.Claims.Name, Email: is.Claims.Email, Groups: is.Claims.Groups, Kind: is.Claims.Kind, OnBehalfOf: is.Claims.OnBehalfOf},
+			RequireEmail: is.RequireEmail, OtherAudiences: is.OtherAudiences, Skew: is.Skew.D(),
+			Claims: certs.Claims{Name: is.Claims.Name, Email: is.Claims.Email, Groups: is.Claims.Groups, Kind: is.Claims.Kind, OnBehalfOf: is.Claims.OnBehalfOf},
 		})
 	}
 	d.verifier, err = certs.NewVerifier(issuers, nil)
@@ -164,7 +165,7 @@ func (d *Daemon) openServer(context.Context) error {
 	d.gate = sshd.NewGate(d.config.Gate.Name, d.engine, d.desk)
 	s := d.config.SSH
 	d.server = sshd.New(sshd.Options{
-		Name: d.config.Gate.Name, HostSigners: hosts.signers, Authenticate: checker.Check, Enrich: enricher(d.config.Users),
+		Name: d.config.Gate.Name, HostSigners: hosts.signers, Authenticate: checker.Check, Enrich: enricher(d.config),
 		Revoked: d.revoked.has, Targets: d.targets, Gate: d.gate, Desk: d.desk, Ledger: d.ledger, Archive: d.archive,
 		Masks: masks, MaskHold: d.config.Masking.Hold.D(), Degrade: d.config.Recordings.OnFailure == "degrade",
 		ConsoleURL: d.config.HTTP.URL, HandshakeTimeout: s.HandshakeTimeout.D(), MaxStartups: s.MaxStartups,
@@ -175,20 +176,22 @@ func (d *Daemon) openServer(context.Context) error {
 }
 
 // enricher adds what the configuration knows of its users to an identity. A user is known by issuer and
-// subject, or by an e-mail that the issuer verified.
-func enricher(users []config.User) func(certs.Identity) certs.Identity {
-	bySubject, byEmail := map[string]config.User{}, map[string]config.User{}
-	for _, u := range users {
+// subject, or by an e-mail that one issuer verified: another issuer's word for the same address is worth
+// nothing, or whoever runs it could be anybody.
+func enricher(c *config.Config) func(certs.Identity) certs.Identity {
+	known := map[string]config.User{}
+	for _, u := range c.Users {
+		issuer := cmp.Or(u.Issuer, c.Console.Issuer)
 		if u.Subject != "" {
-			bySubject[u.Issuer+"#"+u.Subject] = u
+			known[issuer+"#"+u.Subject] = u
 		} else if u.Email != "" {
-			byEmail[strings.ToLower(u.Email)] = u
+			known[issuer+" "+strings.ToLower(u.Email)] = u
 		}
 	}
 	return func(id certs.Identity) certs.Identity {
-		u, ok := bySubject[id.Key()]
+		u, ok := known[id.Key()]
 		if !ok && id.Email != "" {
-			u, ok = byEmail[strings.ToLower(id.Email)]
+			u, ok = known[id.Issuer+" "+strings.ToLower(id.Email)]
 		}
 		if ok {
 			id.Groups = union(id.Groups, u.Groups)

@@ -99,7 +99,7 @@ func (d *Daemon) newConsole(issuer *config.Issuer) (*console.Console, error) {
 		BaseURL: d.config.HTTP.URL, GateName: d.config.Gate.Name,
 		SignIn: console.SignIn{
 			Issuer: issuer.URL, ClientID: d.config.Console.ClientID, ClientSecret: secret, Scopes: issuer.Scopes,
-			Verifier: enriched{d.verifier, enricher(d.config.Users)},
+			Verifier: enriched{d.verifier, enricher(d.config)},
 		},
 		Gate: webGate{d}, Audit: d.ledger, Ledger: d.ledger, Recordings: d.archive, Approvals: d.desk, Ender: ender{d.ledger}, Log: d.log,
 	})
