@@ -2,6 +2,7 @@ package cast
 
 import (
 	"encoding/base64"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -19,51 +20,43 @@ var plain = func() (t [utf8.RuneSelf]bool) {
 // appendText appends p as the inside of a JSON string. Each byte that is not part of valid UTF-8 becomes
 // one U+FFFD. Control characters (C0, DEL, C1), line separators and bidirectional controls are escaped.
 func appendText(dst, p []byte) []byte {
-	start := 0
+	dst = slices.Grow(dst, len(p)+len(p)/8+16)
 	for i := 0; i < len(p); {
 		c := p[i]
 		if c < utf8.RuneSelf {
-			if plain[c] {
+			if !plain[c] {
+				dst = append(dst, controls[c]...)
 				i++
 				continue
 			}
+			start := i
+			for i++; i < len(p) && p[i] < utf8.RuneSelf && plain[p[i]]; i++ {
+			}
 			dst = append(dst, p[start:i]...)
-			dst = appendControl(dst, c)
-			i++
-			start = i
 			continue
 		}
 		r, size := utf8.DecodeRune(p[i:])
 		switch {
-		case r == utf8.RuneError && size == 1:
-			dst = append(dst, p[start:i]...)
+		case size == 1: // not UTF-8
 			dst = append(dst, "\uFFFD"...)
 		case needsEscape(r):
-			dst = append(dst, p[start:i]...)
 			dst = append(dst, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 		default:
-			i += size
-			continue
+			dst = append(dst, p[i:i+size]...)
 		}
 		i += size
-		start = i
 	}
-	return append(dst, p[start:]...)
+	return dst
 }
 
-func appendControl(dst []byte, c byte) []byte {
-	switch c {
-	case '"', '\\':
-		return append(dst, '\\', c)
-	case '\n':
-		return append(dst, '\\', 'n')
-	case '\r':
-		return append(dst, '\\', 'r')
-	case '\t':
-		return append(dst, '\\', 't')
+// controls are the escapes of the ASCII bytes that do not stand for themselves.
+var controls = func() (t [utf8.RuneSelf]string) {
+	for c := range t {
+		t[c] = "\\u00" + hexDigits[c>>4:c>>4+1] + hexDigits[c&15:c&15+1]
 	}
-	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-}
+	t['"'], t['\\'], t['\n'], t['\r'], t['\t'] = `\"`, `\\`, `\n`, `\r`, `\t`
+	return t
+}()
 
 // needsEscape tells the printable-looking runes beyond ASCII that act on a terminal, on a line reader or
 // on the order in which text is shown.

@@ -199,6 +199,7 @@ func TestNotesThatAreRefused(t *testing.T) {
 		{"no kind", "", 1, cast.ErrKind},
 		{"a kind that breaks out", `op","x":"`, 1, cast.ErrKind},
 		{"too large", "op", strings.Repeat("x", cast.MaxNote), cast.ErrTooLarge},
+		{"too large once it is escaped", "op", strings.Repeat("\u202e", cast.MaxNote/4), cast.ErrTooLarge},
 		{"too deep", "op", deep, nil},
 		{"no JSON", "op", func() {}, nil},
 	} {

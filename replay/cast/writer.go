@@ -115,10 +115,10 @@ func appendHeader(dst []byte, h Header) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
-	if len(b) > MaxNote {
+	if dst = appendSafeJSON(dst, b); len(dst) > MaxNote {
 		return nil, fmt.Errorf("header: %w", ErrTooLarge)
 	}
-	return append(appendSafeJSON(dst, b), '\n'), nil
+	return append(dst, '\n'), nil
 }
 
 // clean drops what has no business in a title or a terminal's name. The exact command stands in meta.
@@ -379,7 +379,11 @@ func (w *Writer) appendNote(b []byte, kind string, v any) ([]byte, error) {
 	b = append(b, `","t":`...)
 	b = appendMicros(b, w.elapsed())
 	b = append(b, `,"d":`...)
+	start := len(b)
 	b = appendSafeJSON(b, data)
+	if len(b)-start > MaxNote {
+		return nil, ErrTooLarge // as escaped
+	}
 	return append(b, '}', '\n'), nil
 }
 
