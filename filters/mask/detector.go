@@ -47,6 +47,10 @@ type window struct {
 	floor int
 	// final says that nothing follows b.
 	final bool
+	// table is the one that the stream is in.
+	table *table
+	// ahead says that an anchor before this one is undecided.
+	ahead bool
 }
 
 // lookback is how far before its anchor a detector may look. The stream always has this much context,

@@ -9,6 +9,7 @@ import (
 type fieldSet struct {
 	names   map[string]bool
 	longest int
+	own     *detector
 }
 
 func newFields(names []string) (*fieldSet, error) {
@@ -26,18 +27,25 @@ func newFields(names []string) (*fieldSet, error) {
 const maxFieldName = 100
 
 func (f *fieldSet) detector() *detector {
-	return &detector{
+	f.own = &detector{
 		name: "field", version: 1,
-		anchors: []anchor{{laneOperator, [4]*[256]bool{bytesOf("\""), bytesOf(": \t"), setAny, setAny}}},
-		find:    f.find,
-		run:     runString,
-		keep:    bytesOf(" \t"),
+		anchors: []anchor{
+			{laneOperator, [4]*[256]bool{bytesOf("\""), bytesOf(": \t"), setAny, setAny}},
+			{laneOperator, [4]*[256]bool{bytesOf("\n"), setAny, setAny, setAny}},
+		},
+		find: f.find,
+		run:  runString,
+		keep: bytesOf(" \t"),
 	}
+	return f.own
 }
 
-// find looks for the value after the quote at b[i], which ends a name.
+// find looks for the value after the quote at b[i], which ends a name, or at the line after the newline there.
 func (f *fieldSet) find(w *window, i int) match {
 	b := w.b
+	if b[i] == '\n' {
+		return f.row(w, i)
+	}
 	k := i
 	for k > max(0, i-f.longest-1) && b[k-1] != '"' {
 		k--

@@ -17,7 +17,7 @@ func fuzzEngine(t testing.TB) *Engine {
 		TokenKey: []byte("0123456789abcdef"),
 		Literals: []string{"Project Falcon", "日本語だ"},
 		Patterns: []Pattern{{"employee", `\bEMP-\d{6}\b`}, {"case", `(?i)case\s+(?P<secret>[a-z0-9]+)!`}},
-		Fields:   []string{"ssn", "address"},
+		Fields:   []string{"ssn", "address", "a"},
 	})
 }
 
@@ -36,7 +36,7 @@ func seeds(f *testing.F) {
 		f.Add([]byte(text), r.Uint64())
 	}
 	for _, s := range []string{
-		"Project Falcon EMP-123456 case x12! \"ssn\": \"1\\\"2\", \"address\" : 12.5e3", "日本語だ", "\x1b[31m4111\x1b[0m111111111111",
+		"Project Falcon EMP-123456 case x12! \"ssn\": \"1\\\"2\", \"address\" : 12.5e3", "日本語だ", "\x1b[31m4111\x1b[0m111111111111", "a,b\n1,2\n\"x,\"\"y\",3\n\n", "x | ssn\n--+--\n 1 | 2\n",
 		"\x1b]8;;http://u:p@h\x1b\\x", "\x1b[?1049h", "@@@@", "a@b.c@d.com", "+1+1+1", "eyJeyJeyJ.eyJ.",
 	} {
 		f.Add([]byte(s), uint64(7))
@@ -117,7 +117,7 @@ func FuzzLeak(f *testing.F) {
 	f.Fuzz(func(t *testing.T, before, after []byte, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		v := corpus.Any(r)
-		if !alone(before, after) {
+		if !alone(before, after) || v.Kind == "card" && hasDigit(append(bytes.Clone(before), after...)) {
 			return
 		}
 		in := append(append(bytes.Clone(before), v.Value...), after...)

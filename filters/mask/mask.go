@@ -87,6 +87,7 @@ type Engine struct {
 	filter    [1 << 16]uint16 // see next
 	table     [1 << 16]uint8  // first pair of an anchor to index into groups; 0: none
 	groups    [][]*detector
+	starts    [256]bool   // bytes that an operator's own value can start with
 	detectors []*detector // index is detector.id
 	style     Style
 	mac       *hasher
@@ -205,6 +206,9 @@ func (e *Engine) install(ds []*detector) {
 					members[k] += pack(i)
 				}
 			})
+			for c := range 256 {
+				e.starts[c] = e.starts[c] || a.lane == laneOperator && a.at[0][c] && c >= ' ' && !is(byte(c), clLocal) && c != '"'
+			}
 			a.pairs(2, func(k int) { e.filter[k] |= lane << 8 })
 		}
 	}

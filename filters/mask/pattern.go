@@ -57,10 +57,29 @@ func compilePattern(text string, re *syntax.Regexp) (*pattern, error) {
 	}
 	c.re = compiled
 	c.group = max(0, compiled.SubexpIndex("secret"))
-	if lit, _ := regexp.MustCompile(text).LiteralPrefix(); len(lit) < sh.min {
+	if lit := leading(re); len(lit) < sh.max {
 		c.prefix = lit
 	}
 	return c, nil
+}
+
+// leading is the literal that every match of re starts with.
+func leading(re *syntax.Regexp) string {
+	switch re.Op {
+	case syntax.OpLiteral:
+		if re.Flags&syntax.FoldCase == 0 {
+			return string(re.Rune)
+		}
+	case syntax.OpConcat:
+		for _, sub := range re.Sub {
+			if shapeOf(sub).max > 0 {
+				return leading(sub)
+			}
+		}
+	case syntax.OpCapture:
+		return leading(re.Sub[0])
+	}
+	return ""
 }
 
 // find tries the pattern at b[i]. It sees one byte before, for \b and ^, and one after the last that it can

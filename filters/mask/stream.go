@@ -47,6 +47,7 @@ type Stream struct {
 	lines     int64 // newlines before counted
 	lineStart int64 // plain offset of the start of that line
 	counted   int64 // plain offset up to which lines were counted
+	table     table
 	echo      echo
 }
 
@@ -76,6 +77,7 @@ func (e *Engine) Stream(o StreamOptions) *Stream {
 func (s *Stream) reset() {
 	s.buf = append(s.buf[:0], '\n')
 	s.out, s.pos, s.floor, s.base = 1, 0, 1, -1
+	s.table = table{}
 }
 
 // Append appends to dst what may now be shown of the stream, to which p is the next chunk.
@@ -168,7 +170,7 @@ func (s *Stream) Hits() Hits {
 func (s *Stream) advance(dst []byte, echoed, final bool) []byte {
 	hold, hot := len(s.buf), len(s.buf)
 	w := &s.w
-	w.b, w.final = s.buf, final
+	w.b, w.final, w.table = s.buf, final, &s.table
 	for {
 		if s.run != nil {
 			if dst, hold = s.follow(dst, w); s.run != nil {
@@ -178,6 +180,10 @@ func (s *Stream) advance(dst []byte, echoed, final bool) []byte {
 			hold = len(s.buf)
 		}
 		s.pos = s.e.next(s.buf, s.pos)
+		if len(s.table.spans) > 0 && s.pos >= s.table.spans[0].from-1 {
+			dst = s.cell(dst)
+			continue
+		}
 		if s.pos+1 >= len(s.buf) {
 			break
 		}
@@ -206,6 +212,18 @@ func (s *Stream) advance(dst []byte, echoed, final bool) []byte {
 	return s.plainTo(dst, hold)
 }
 
+// cell masks the next field of a row.
+func (s *Stream) cell(dst []byte) []byte {
+	m := s.table.spans[0]
+	s.table.spans = s.table.spans[1:]
+	if m.from = max(m.from, s.floor); m.from >= m.to { // a detector was here before
+		return dst
+	}
+	m.show = m.from
+	s.pos = m.from - 1
+	return s.hit(dst, s.e.fields.own, m)
+}
+
 // ask asks the detectors of the anchor at i.
 func (s *Stream) ask(w *window, i int) (match, *detector) {
 	for _, d := range s.e.groups[s.e.table[uint16(w.b[i])|uint16(w.b[i+1])<<8]] {
@@ -223,6 +241,11 @@ func (s *Stream) ask(w *window, i int) (match, *detector) {
 // What else may be found there or later counts as well: were the first a no, it would be next.
 func (s *Stream) waiting(w *window) (hold, hot int) {
 	hold, hot = len(w.b), len(w.b)
+	w.ahead = true
+	defer func() { w.ahead = false }()
+	if t := s.table.spans; len(t) > 0 {
+		hold, hot = t[0].from, t[0].from
+	}
 	for i := s.pos; i+1 < len(w.b); i = s.e.next(w.b, i+1) {
 		for _, d := range s.e.groups[s.e.table[uint16(w.b[i])|uint16(w.b[i+1])<<8]] {
 			if s.off != nil && s.off[d.id] {
@@ -253,6 +276,9 @@ func (s *Stream) tail() int {
 	end := len(s.buf)
 	if s.buf[end-1] >= utf8.RuneSelf {
 		return s.partialRune()
+	}
+	if s.style == Token && s.e.starts[s.buf[end-1]] && end > s.floor {
+		return end - 1
 	}
 	if s.buf[end-1] == '@' {
 		end--
