@@ -178,8 +178,8 @@ func (p *process) Resize(cols, rows uint32) error {
 var signalNames = map[string]bool{"ABRT": true, "ALRM": true, "FPE": true, "HUP": true, "ILL": true, "INT": true, "KILL": true,
 	"PIPE": true, "QUIT": true, "SEGV": true, "TERM": true, "USR1": true, "USR2": true}
 
-// Signal sends one (RFC 4254 section 6.9). Hosts do not say whether they deliver it; OpenSSH does, but not
-// to a command that a certificate forces.
+// Signal sends one (RFC 4254 section 6.9). Hosts do not say whether they deliver it: OpenSSH does, but not
+// to a command that a certificate forces, and not to sessions of root.
 func (p *process) Signal(name string) error {
 	if !signalNames[name] {
 		return fmt.Errorf("signal %q: not one of RFC 4254", name)

@@ -89,6 +89,7 @@ func (s *Server) cage() (args []string, files []*os.File, err error) {
 		{"/etc/passwd", accounts + "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin\nnobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n", "0644"},
 		{"/etc/group", groups + "nogroup:x:65534:\n", "0644"},
 		{"/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n", "0644"},
+		{"/etc/profile", "PS1='\\u@\\h:\\w\\$ '\n", "0644"},
 		{"/etc/hosts", "127.0.0.1\tlocalhost " + s.o.Name + "\n", "0644"},
 	}
 	for _, f := range s.conf {

@@ -181,7 +181,7 @@ func (s *Server) configure(ctx context.Context) error {
 	lines := append([]string(nil), s.o.Config...)
 	lines = append(lines, "HostKey "+at+"host_key", "TrustedUserCAKeys "+at+"user_ca", "AuthorizedKeysFile none",
 		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "UsePAM no", "PermitRootLogin prohibit-password",
-		"AllowUsers "+s.Login, "Subsystem sftp internal-sftp", "LogLevel VERBOSE", "PidFile none", "PrintMotd no",
+		"AllowUsers "+s.Login, "Subsystem sftp internal-sftp", "LogLevel VERBOSE", "PidFile none", "PrintMotd no", "PrintLastLog no",
 		"UseDNS no", "StrictModes no", "X11Forwarding no", "AllowAgentForwarding no", "AllowTcpForwarding no",
 		"AcceptEnv LANG LC_* SALLYPORT_*")
 	var cas strings.Builder
