@@ -2,6 +2,7 @@ package console
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -332,20 +333,26 @@ func (o *opening) add(e playEvent) {
 	switch e.Code {
 	case 'o':
 		if o.text = append(o.text, e.Text...); len(o.text) > 2*keepInit {
-			o.text = append(o.text[:0], lastLines(o.text, keepInit)...)
+			o.text = shortenOpening(o.text)
 		}
 	case 'r':
 		fmt.Sscanf(e.Text, "%dx%d", &o.cols, &o.rows) // written by event, just above
 	}
 }
 
-// lastLines is the end of text, from the beginning of a line.
-func lastLines(text []byte, limit int) []byte {
-	text = text[len(text)-limit:]
-	for i, b := range text {
-		if b == '\n' {
-			return text[i+1:]
-		}
+// newlineMode is what recordings of sessions without a terminal begin with, and what the lines that
+// remain still need.
+const newlineMode = "\x1b[20h"
+
+// shortenOpening keeps the end of text, from the beginning of a line.
+func shortenOpening(text []byte) []byte {
+	var kept []byte
+	if bytes.HasPrefix(text, []byte(newlineMode)) {
+		kept = append(kept, newlineMode...)
 	}
-	return text
+	end := text[len(text)-keepInit:]
+	if _, after, ok := bytes.Cut(end, []byte{'\n'}); ok {
+		end = after
+	}
+	return append(kept, end...)
 }

@@ -297,11 +297,11 @@ func TestLive(t *testing.T) {
 }
 
 func TestOpeningKeepsTheEnd(t *testing.T) {
-	var o opening
+	o := opening{text: []byte(newlineMode)}
 	for i := range 40_000 {
 		o.add(playEvent{Code: 'o', Text: fmt.Sprintf("line %d of a long session\r\n", i)})
 	}
-	if len(o.text) > 2*keepInit || !strings.HasSuffix(string(o.text), "line 39999 of a long session\r\n") || !strings.HasPrefix(string(o.text), "line ") {
+	if len(o.text) > 2*keepInit || !strings.HasSuffix(string(o.text), "line 39999 of a long session\r\n") || !strings.HasPrefix(string(o.text), newlineMode+"line ") {
 		t.Errorf("%d bytes from %.40q", len(o.text), o.text)
 	}
 }

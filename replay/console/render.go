@@ -66,6 +66,7 @@ func (c *Console) functions() template.FuncMap {
 		"ago":       func(t time.Time) string { return ago(c.now().Sub(t)) },
 		"span":      span,
 		"offset":    offset,
+		"action":    actionWord,
 		"seconds":   func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) },
 		"size":      size,
 		"facts":     factList,
@@ -73,8 +74,6 @@ func (c *Console) functions() template.FuncMap {
 		"state":     stateOf,
 		"guard":     guardOf,
 		"held":      holdStateOf,
-		"lines":     func(s string) int { return strings.Count(s, "\n") + 1 },
-		"pair":      func(a, b any) [2]any { return [2]any{a, b} },
 		"digest":    digest,
 		"succeeded": func(status *int) bool { return status != nil && *status == 0 },
 	}
@@ -179,10 +178,14 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d d %02d h", int(d.Hours())/24, int(d.Hours())%24)
 }
 
-// offset is a point on a recording's timeline.
+// offset is a point on a recording's timeline. In its first seconds, where much happens at once, it has
+// tenths.
 func offset(d time.Duration) string {
 	d = max(d, 0)
 	s := int(d.Seconds())
+	if s < 10 {
+		return fmt.Sprintf("0:%04.1f", d.Truncate(100*time.Millisecond).Seconds())
+	}
 	if s < 3600 {
 		return fmt.Sprintf("%d:%02d", s/60, s%60)
 	}
@@ -199,6 +202,14 @@ func size(n int64) string {
 		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 	}
 	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+}
+
+// actionWord stands for an operation that has no text of its own.
+func actionWord(action string) string {
+	if action == "session:open" {
+		return "Session opened"
+	}
+	return plain(action)
 }
 
 // decisionWord is what a badge says of a decision.

@@ -188,8 +188,10 @@ addEventListener("DOMContentLoaded", () => {
 
   const now = () => (player && !live ? Math.min(toSession(player.getCurrentTime() ?? 0), duration) : 0);
 
+  // clock writes a time as the list does, with tenths in the first seconds.
   function clock(t) {
     const s = Math.floor(t);
+    if (s < 10) return `0:${(Math.floor(t * 10) / 10).toFixed(1).padStart(4, "0")}`;
     const two = (n) => String(n).padStart(2, "0");
     return s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)}` : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
   }
