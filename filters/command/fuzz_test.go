@@ -53,7 +53,7 @@ func wrapped(t *testing.T, facts *Facts, text string) {
 	if len(text) > MaxText/8 || strings.Contains(text, "\x00") {
 		return
 	}
-	quoted := "sh -c " + quote(text)
+	quoted := "sh -c -- " + quote(text)
 	if f := Parse(quoted); !f.Opaque && (facts.Opaque || !f.Classes.Has(facts.Classes)) {
 		t.Errorf("by itself %v, opaque %v %q; as %q %v", facts.Classes, facts.Opaque, facts.Why, quoted, f.Classes)
 	}

@@ -9,9 +9,10 @@ import (
 type call struct {
 	*walker
 	name     string
-	label    string // how others that it runs say via what: "ssh web1", "kubectl exec"
-	e        *entry // the row of the program, or of its subcommand
-	chain    []*entry
+	label    string   // how others that it runs say via what: "ssh web1", "kubectl exec"
+	e        *entry   // the row of the program, or of its subcommand
+	chain    []*entry // the rows from the program down to e
+	levels   [4]*entry
 	args     []arg
 	operands []arg
 	first    int // what number the first operand has; 1 if an option took its place
@@ -132,7 +133,7 @@ func anyUnknown(args []arg) bool {
 
 // analyze sorts the words of a call and draws the facts from them.
 func (c *call) analyze() {
-	c.chain = append(c.chain, c.e)
+	c.chain = append(c.levels[:0], c.e)
 	if h := c.e.hook; h.raw {
 		c.class |= c.e.class
 		h.run(c)
