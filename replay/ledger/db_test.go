@@ -1,24 +1,19 @@
 package ledger_test
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sallyport-ssh/sallyport/integration/real"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
 )
 
@@ -49,17 +44,17 @@ func newSQLite(t testing.TB) string {
 }
 
 var (
-	server    *postgres // the one of this test binary
+	server    *real.Postgres // the one of this test binary
 	serverErr error
 	databases atomic.Int64
 )
 
 func TestMain(m *testing.M) {
 	runtime.LockOSThread() // the server is killed when the thread that started it ends
-	server, serverErr = startPostgres()
+	server, serverErr = real.StartPostgres()
 	code := m.Run()
 	if server != nil {
-		server.stop()
+		server.Stop()
 	}
 	os.Exit(code)
 }
@@ -74,7 +69,7 @@ func newPostgres(t testing.TB) string {
 		t.Fatal(serverErr)
 	}
 	name := fmt.Sprintf("ledger%d", databases.Add(1))
-	conn, err := pgx.Connect(t.Context(), server.url("postgres"))
+	conn, err := pgx.Connect(t.Context(), server.URL("postgres"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,97 +77,8 @@ func newPostgres(t testing.TB) string {
 	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
 		t.Fatal(err)
 	}
-	return server.url(name)
+	return server.URL(name)
 }
-
-// postgres is a real server with data of its own, reached by a unix socket.
-type postgres struct {
-	dir  string
-	cmd  *exec.Cmd
-	died chan struct{}
-}
-
-func (p *postgres) url(database string) string {
-	return "postgres:///" + database + "?user=tester&host=" + url.QueryEscape(p.dir)
-}
-
-func startPostgres() (*postgres, error) {
-	bins, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
-	if len(bins) == 0 {
-		return nil, errors.New("no PostgreSQL in /usr/lib/postgresql: run make test, or apt-get install postgresql")
-	}
-	slices.SortFunc(bins, func(a, b string) int { return len(a) - len(b) })
-	bin := bins[len(bins)-1]
-	// A socket's path is short, and another user must get there.
-	dir, err := os.MkdirTemp("/tmp", "ledger")
-	if err != nil {
-		return nil, err
-	}
-	p := &postgres{dir: dir}
-	attr, err := unprivileged(dir)
-	if err != nil {
-		return nil, err
-	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", dir+"/data", "-U", "tester", "-A", "trust", "-E", "UTF8",
-		"--no-locale", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = attr, dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, out)
-	}
-	p.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", dir+"/data", "-k", dir, "-c", "listen_addresses=", "-c", "shared_buffers=32MB")
-	p.cmd.SysProcAttr, p.cmd.Dir = attr, dir
-	started := &waitFor{text: "ready to accept connections", found: make(chan struct{})}
-	p.cmd.Stderr = started
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	p.died = make(chan struct{})
-	go func() { p.cmd.Wait(); close(p.died) }()
-	select {
-	case <-started.found:
-		return p, nil
-	case <-p.died:
-		return nil, fmt.Errorf("postgres ended: %s", started.String())
-	}
-}
-
-// unprivileged lets a child run as somebody PostgreSQL agrees to run as, who owns dir.
-func unprivileged(dir string) (*syscall.SysProcAttr, error) {
-	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if os.Getuid() != 0 {
-		return attr, nil
-	}
-	const nobody = 65534
-	attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
-	return attr, os.Chown(dir, nobody, nobody)
-}
-
-func (p *postgres) stop() {
-	p.cmd.Process.Signal(syscall.SIGQUIT) // at once: its data is thrown away
-	<-p.died
-	os.RemoveAll(p.dir)
-}
-
-// waitFor is a log that tells when a text has come by.
-type waitFor struct {
-	text  string
-	found chan struct{}
-	buf   bytes.Buffer
-	done  bool
-}
-
-func (w *waitFor) Write(p []byte) (int, error) {
-	if !w.done {
-		w.buf.Write(p)
-		if strings.Contains(w.buf.String(), w.text) {
-			w.done = true
-			close(w.found)
-		}
-	}
-	return len(p), nil
-}
-
-func (w *waitFor) String() string { return w.buf.String() }
 
 // tamper changes a database behind the ledger's back.
 func tamper(t testing.TB, url string, statements ...string) {

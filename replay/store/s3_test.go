@@ -1,133 +1,27 @@
 package store_test
 
 import (
-	"bytes"
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"github.com/sallyport-ssh/sallyport/integration/real"
 	"github.com/sallyport-ssh/sallyport/replay/store"
 )
 
-const testUser, testPassword = "sallyport-test", "sallyport-test-password"
-
-// minioBinary finds the real server; `make test` installs it.
-func minioBinary(t testing.TB) string {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("-short leaves out the tests on a MinIO server")
-	}
-	home, err := os.UserHomeDir()
-	must(t, err)
-	for _, name := range []string{os.Getenv("SALLYPORT_MINIO"), filepath.Join(home, ".cache/sallyport/bin/minio")} {
-		if info, err := os.Stat(name); name != "" && err == nil && info.Mode()&0o111 != 0 {
-			return name
-		}
-	}
-	name, err := exec.LookPath("minio")
-	if err != nil {
-		t.Fatal("no MinIO server: run `make test`, which installs it, or name one in SALLYPORT_MINIO")
-	}
-	return name
-}
-
-// server is a MinIO server of a test's own.
-type server struct {
-	addr, ca string // ca: its certificate's file, "" without TLS
-	dir      string
-	cmd      *exec.Cmd
-	log      bytes.Buffer
-}
-
-func startMinIO(t testing.TB, tls bool) *server {
-	t.Helper()
-	s := &server{dir: t.TempDir(), addr: freeAddr(t)}
-	certs := filepath.Join(s.dir, "certs")
-	must(t, os.MkdirAll(certs, 0o700))
-	if tls {
-		s.ca = selfSigned(t, certs)
-	}
-	s.start(t)
-	return s
-}
-
-// start runs the server on its address and waits until it serves.
-func (s *server) start(t testing.TB) {
-	t.Helper()
-	s.cmd = exec.Command(minioBinary(t), "server", "--quiet", "--address", s.addr, "--certs-dir", filepath.Join(s.dir, "certs"), filepath.Join(s.dir, "data"))
-	s.cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+testUser, "MINIO_ROOT_PASSWORD="+testPassword, "MINIO_BROWSER=off",
-		"MINIO_UPDATE=off", "MINIO_KMS_SECRET_KEY=test:OSMM+vkKUTCvQs9YL/CVMIMt43HFhkUpqJxTmGl6rYw=", "HOME="+s.dir, "CI=true")
-	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
-	must(t, s.cmd.Start())
-	t.Cleanup(s.stop)
-	admin := s.admin(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if _, err := admin.ListBuckets(ctx); err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			s.stop()
-			t.Fatalf("MinIO does not answer:\n%s", s.log.String())
-		case <-tick.C:
-		}
-	}
-}
-
-func (s *server) stop() {
-	if s.cmd.ProcessState == nil {
-		s.cmd.Process.Kill()
-		s.cmd.Wait()
-	}
-}
-
-func (s *server) admin(t testing.TB) *minio.Client {
-	t.Helper()
-	o := &minio.Options{Creds: credentials.NewStaticV4(testUser, testPassword, ""), Secure: s.ca != ""}
-	if s.ca != "" {
-		tr, err := minio.DefaultTransport(true)
-		must(t, err)
-		b, err := os.ReadFile(s.ca)
-		must(t, err)
-		tr.TLSClientConfig.RootCAs = x509.NewCertPool()
-		tr.TLSClientConfig.RootCAs.AppendCertsFromPEM(b)
-		o.Transport = tr
-	}
-	c, err := minio.New(s.addr, o)
-	must(t, err)
-	return c
-}
-
-func (s *server) bucket(t testing.TB, name string, o minio.MakeBucketOptions) {
-	t.Helper()
-	must(t, s.admin(t).MakeBucket(t.Context(), name, o))
-}
-
-func (s *server) config(bucket string) store.S3Options {
+// config is how the product would be told of a bucket.
+func config(s *real.MinIO, bucket string) store.S3Options {
 	return store.S3Options{
-		Endpoint: s.addr, Bucket: bucket, Prefix: "casts/", AccessKey: testUser, SecretKey: testPassword,
-		PathStyle: true, Plaintext: s.ca == "", CAFile: s.ca, Timeout: 10 * time.Second,
+		Endpoint: s.Addr, Bucket: bucket, Prefix: "casts/", AccessKey: real.User, SecretKey: real.Password,
+		PathStyle: true, Plaintext: s.CA == "", CAFile: s.CA, Timeout: 10 * time.Second,
 	}
 }
 
@@ -138,43 +32,17 @@ func openS3(t testing.TB, c store.S3Options) *store.S3 {
 	return s
 }
 
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func selfSigned(t testing.TB, dir string) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	must(t, err)
-	k, err := x509.MarshalPKCS8PrivateKey(key)
-	must(t, err)
-	name := filepath.Join(dir, "public.crt")
-	must(t, os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	must(t, os.WriteFile(filepath.Join(dir, "private.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k}), 0o600))
-	return name
-}
-
 func TestS3(t *testing.T) {
-	m := startMinIO(t, false)
-	m.bucket(t, "plain", minio.MakeBucketOptions{})
-	suite(t, openS3(t, m.config("plain")))
+	m := real.StartMinIO(t, false)
+	m.Bucket(t, "plain", minio.MakeBucketOptions{})
+	suite(t, openS3(t, config(m, "plain")))
 }
 
 func TestS3OverTLS(t *testing.T) {
-	m := startMinIO(t, true)
-	m.bucket(t, "tls", minio.MakeBucketOptions{Region: "eu-central-1"})
+	m := real.StartMinIO(t, true)
+	m.Bucket(t, "tls", minio.MakeBucketOptions{Region: "eu-central-1"})
 	for _, sse := range []string{"", "s3", "kms"} {
-		c := m.config("tls")
+		c := config(m, "tls")
 		c.SSE, c.KMSKeyID = sse, map[string]string{"kms": "test"}[sse]
 		s := openS3(t, c)
 		key := "sse-" + sse + "x"
@@ -183,7 +51,7 @@ func TestS3OverTLS(t *testing.T) {
 			t.Errorf("sse %q: got %q, %v", sse, got, err)
 		}
 	}
-	stranger := m.config("tls")
+	stranger := config(m, "tls")
 	stranger.CAFile = ""
 	err := openS3(t, stranger).Put(t.Context(), "x", []byte("x"), store.PutOptions{})
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
@@ -192,17 +60,17 @@ func TestS3OverTLS(t *testing.T) {
 }
 
 func TestS3Retention(t *testing.T) {
-	m := startMinIO(t, false)
-	m.bucket(t, "locked", minio.MakeBucketOptions{ObjectLocking: true})
-	s := openS3(t, m.config("locked"))
+	m := real.StartMinIO(t, false)
+	m.Bucket(t, "locked", minio.MakeBucketOptions{ObjectLocking: true})
+	s := openS3(t, config(m, "locked"))
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 	must(t, s.Put(t.Context(), "kept", []byte("x"), store.PutOptions{RetainUntil: until, LegalHold: true}))
-	mode, at, err := m.admin(t).GetObjectRetention(t.Context(), "locked", "casts/kept", "")
+	mode, at, err := m.Admin(t).GetObjectRetention(t.Context(), "locked", "casts/kept", "")
 	must(t, err)
 	if *mode != minio.Compliance || !at.Equal(until) {
 		t.Errorf("retained %s until %v, want %v", *mode, at, until)
 	}
-	hold, err := m.admin(t).GetObjectLegalHold(t.Context(), "locked", "casts/kept", minio.GetObjectLegalHoldOptions{})
+	hold, err := m.Admin(t).GetObjectLegalHold(t.Context(), "locked", "casts/kept", minio.GetObjectLegalHoldOptions{})
 	if err != nil || *hold != minio.LegalHoldEnabled {
 		t.Errorf("legal hold = %v, %v", hold, err)
 	}
@@ -210,9 +78,9 @@ func TestS3Retention(t *testing.T) {
 
 // TestS3Faults: each fault is an error in good time, and over when the fault is.
 func TestS3Faults(t *testing.T) {
-	m := startMinIO(t, false)
-	m.bucket(t, "faults", minio.MakeBucketOptions{})
-	c := m.config("faults")
+	m := real.StartMinIO(t, false)
+	m.Bucket(t, "faults", minio.MakeBucketOptions{})
+	c := config(m, "faults")
 	s := openS3(t, c)
 	put(t, s, "before", "x")
 	fails := func(what string, s *store.S3) {
@@ -221,7 +89,7 @@ func TestS3Faults(t *testing.T) {
 		if err == nil || errors.Is(err, store.ErrNotExist) {
 			t.Errorf("%s: put: %v", what, err)
 		}
-		if err != nil && strings.Contains(err.Error(), testPassword) {
+		if err != nil && strings.Contains(err.Error(), real.Password) {
 			t.Errorf("%s: the error holds the secret", what)
 		}
 		if _, err := get(t, s, "before"); err == nil || errors.Is(err, store.ErrNotExist) {
@@ -242,9 +110,9 @@ func TestS3Faults(t *testing.T) {
 	busy.Endpoint = answering(t, http.StatusServiceUnavailable)
 	fails("503", openS3(t, busy))
 
-	m.stop()
+	m.Stop()
 	fails("stopped", s)
-	m.start(t)
+	m.Start(t)
 	put(t, s, "after", "y")
 	if got, err := get(t, s, "before"); got != "x" {
 		t.Errorf("after the restart: %q, %v", got, err)
@@ -281,8 +149,8 @@ func answering(t testing.TB, status int) string {
 
 // TestS3KeysRotate: keys that are replaced in their files are taken up when the old ones are refused.
 func TestS3KeysRotate(t *testing.T) {
-	m := startMinIO(t, false)
-	m.bucket(t, "rotate", minio.MakeBucketOptions{})
+	m := real.StartMinIO(t, false)
+	m.Bucket(t, "rotate", minio.MakeBucketOptions{})
 	dir := t.TempDir()
 	one, access, secret := filepath.Join(dir, "aws"), filepath.Join(dir, "access"), filepath.Join(dir, "secret")
 	write := func(user, password string) {
@@ -297,14 +165,14 @@ func TestS3KeysRotate(t *testing.T) {
 		"two files": func(c *store.S3Options) { c.AccessKeyFile, c.SecretKeyFile = access, secret },
 	} {
 		write("old", "old-password")
-		c := m.config("rotate")
+		c := config(m, "rotate")
 		c.AccessKey, c.SecretKey = "", ""
 		change(&c)
 		s := openS3(t, c)
 		if err := s.Put(t.Context(), "x", []byte("x"), store.PutOptions{}); err == nil {
 			t.Fatalf("%s: the old keys are taken", name)
 		}
-		write(testUser, testPassword)
+		write(real.User, real.Password)
 		put(t, s, "x", "y")
 		if got := keysOf(t, s, ""); len(got) != 1 || got[0] != "x" {
 			t.Errorf("%s: listed %v", name, got)
@@ -313,11 +181,11 @@ func TestS3KeysRotate(t *testing.T) {
 }
 
 func TestS3KeysFromTheEnvironment(t *testing.T) {
-	m := startMinIO(t, false)
-	m.bucket(t, "env", minio.MakeBucketOptions{})
-	t.Setenv("AWS_ACCESS_KEY_ID", testUser)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", testPassword)
-	c := m.config("env")
+	m := real.StartMinIO(t, false)
+	m.Bucket(t, "env", minio.MakeBucketOptions{})
+	t.Setenv("AWS_ACCESS_KEY_ID", real.User)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", real.Password)
+	c := config(m, "env")
 	c.AccessKey, c.SecretKey = "", ""
 	put(t, openS3(t, c), "x", "y")
 }
