@@ -415,3 +415,31 @@ func TestOptionsAreChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestPlayerMissing(t *testing.T) {
+	f := newFixture(t)
+	f.seed()
+	delete(f.console.assets.files, "vendor/asciinema-player.js")
+	res := f.signIn("grace").get("/sessions/" + adas)
+	if body := text(res); res.StatusCode != 200 || !strings.Contains(body, "player assets missing: run make build") || !strings.Contains(body, "systemctl restart checkout") {
+		t.Errorf("%s: the page does not say what is missing", res.Status)
+	}
+}
+
+func TestWordsForTime(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0 ms", 57 * time.Millisecond: "57 ms", 1500 * time.Millisecond: "1.5 s", 42 * time.Second: "42 s", time.Minute: "1 min",
+		249 * time.Second: "4 min 09 s", time.Hour: "1 h", 26 * time.Hour: "1 d 02 h", 95 * time.Minute: "1 h 35 min",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("span(%v) = %q, want %q", d, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		0: "0:00.0", 1960 * time.Millisecond: "0:01.9", 10 * time.Second: "0:10", 249 * time.Second: "4:09", 2*time.Hour + 5*time.Second: "2:00:05",
+	} {
+		if got := offset(d); got != want {
+			t.Errorf("offset(%v) = %q, want %q", d, got, want)
+		}
+	}
+}

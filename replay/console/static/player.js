@@ -109,7 +109,7 @@ addEventListener("DOMContentLoaded", () => {
     // On a phone a wide terminal scrolls sideways rather than shrink until nobody can read it.
     stage.firstChild?.remove();
     const inner = document.createElement("div");
-    inner.style.minWidth = full ? "" : `${(recording?.cols ?? 80) * 6}px`;
+    inner.style.minWidth = full ? "" : `${(recording?.cols || Number(desk.dataset.cols) || 80) * 6}px`;
     inner.style.height = full ? "100%" : "";
     stage.append(inner);
     player = window.AsciinemaPlayer.create(src, inner, { ...look, fit: full ? "both" : "width", ...options });
