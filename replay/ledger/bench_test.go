@@ -57,6 +57,24 @@ func benchAddOperation(b *testing.B, l *ledger.Ledger, parallel int) {
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(operations.Load()), "us/row")
 }
 
+func BenchmarkAddOperations(b *testing.B) {
+	benchBoth(b, func(b *testing.B, l *ledger.Ledger) {
+		start(b, l, session(1))
+		batch := make([]ledger.Operation, 64)
+		var n int64
+		for b.Loop() {
+			for i := range batch {
+				n++
+				batch[i] = operation(session(1).ID, n)
+			}
+			if err := l.AddOperations(b.Context(), batch); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "us/row")
+	})
+}
+
 // The first session of everything that tests store.
 var began = time.Date(2026, 11, 3, 9, 0, 0, 123456000, time.UTC)
 

@@ -49,6 +49,7 @@ func openSQLite(path string) (*Ledger, error) {
 	r.SetMaxOpenConns(8)
 	r.SetMaxIdleConns(8)
 	l := &Ledger{kind: inSQLite, w: w, r: r}
+	l.operations.write = l.writeGroup
 	l.changes = newHub(l.pollSQLite)
 	return l, nil
 }

@@ -71,8 +71,9 @@ type Ledger struct {
 	w    *sql.DB // SQLite: exactly one connection, the one writer of this process
 	r    *sql.DB // SQLite: readers, which never wait for the writer; PostgreSQL: the same as w
 
-	prepared stmtCache // SQLite only; pgx keeps its own
-	changes  *hub
+	prepared   stmtCache // SQLite only; pgx keeps its own
+	operations group     // SQLite only
+	changes    *hub
 }
 
 // Open opens the ledger at url, "sqlite:PATH" or "postgres://...", and brings its tables up to date. A

@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // An Operation is the smallest thing that was decided on.
@@ -53,10 +56,17 @@ const (
 	$12::text, identity_key, behalf_key, target FROM s`
 )
 
-func (l *Ledger) addOperation(ctx context.Context, o Operation) error {
+// A preparedOperation is checked, and ready for the database.
+type preparedOperation struct {
+	session      string
+	args         []any
+	denied, held int64
+}
+
+func prepare(o Operation) (preparedOperation, error) {
 	var c check
-	if o.Time.IsZero() && c.err == nil {
-		c.err = fmt.Errorf("no time: %w", ErrInvalid)
+	if o.Time.IsZero() {
+		return preparedOperation{}, fmt.Errorf("no time: %w", ErrInvalid)
 	}
 	args := []any{
 		c.need("operation id", o.ID), c.need("session id", o.SessionID), o.Sequence, o.Offset.Milliseconds(), micros(o.Time),
@@ -64,18 +74,84 @@ func (l *Ledger) addOperation(ctx context.Context, o Operation) error {
 		oneOf(&c, "decision", o.Decision, "allow", "deny", "hold"), c.text("policy", o.Policy, MaxNote),
 		c.key("hold id", o.HoldID), c.text("outcome", o.Outcome, MaxNote),
 	}
-	if c.err != nil {
-		return c.err
+	return preparedOperation{o.SessionID, args, one(o.Decision == "deny"), one(o.Decision == "hold")}, c.err
+}
+
+func (l *Ledger) addOperation(ctx context.Context, o Operation) error {
+	p, err := prepare(o)
+	if err != nil {
+		return err
 	}
-	denied, held := one(o.Decision == "deny"), one(o.Decision == "hold")
 	if l.kind == inPostgres {
-		return found(l.exec(ctx, insertOperationPostgres, append(args, denied, held)...))
+		return found(l.exec(ctx, insertOperationPostgres, append(p.args, p.denied, p.held)...))
 	}
-	return l.atomically(ctx, func(t tx) error {
-		if err := found(t.exec(ctx, insertOperation, args...)); err != nil {
+	return l.operations.add(ctx, p)
+}
+
+func (t tx) addOperation(ctx context.Context, p preparedOperation) error {
+	if t.l.kind == inPostgres {
+		return found(t.exec(ctx, insertOperationPostgres, append(p.args, p.denied, p.held)...))
+	}
+	if err := found(t.exec(ctx, insertOperation, p.args...)); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, countOperation, p.session, p.denied, p.held)
+	return err
+}
+
+// AddOperations stores all of the operations, or none of them. It costs much less than adding each, for a
+// caller whose record has them already: statements of a busy database session, say.
+func (l *Ledger) AddOperations(ctx context.Context, all []Operation) error {
+	return wrap("add operations", l.addOperations(ctx, all))
+}
+
+func (l *Ledger) addOperations(ctx context.Context, all []Operation) error {
+	prepared := make([]preparedOperation, len(all))
+	for i, o := range all {
+		var err error
+		if prepared[i], err = prepare(o); err != nil {
 			return err
 		}
-		return found(t.exec(ctx, countOperation, o.SessionID, denied, held))
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	if l.kind == inPostgres {
+		return l.sendOperations(ctx, prepared)
+	}
+	return l.atomically(ctx, func(t tx) error {
+		for _, p := range prepared {
+			if err := t.addOperation(ctx, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sendOperations sends all statements at once, instead of waiting for the answer to each.
+func (l *Ledger) sendOperations(ctx context.Context, all []preparedOperation) error {
+	c, err := l.w.Conn(ctx)
+	if err != nil {
+		return named(err)
+	}
+	defer c.Close()
+	return c.Raw(func(driver any) error {
+		return pgx.BeginFunc(ctx, driver.(*stdlib.Conn).Conn(), func(t pgx.Tx) error {
+			var b pgx.Batch
+			for _, p := range all {
+				b.Queue(insertOperationPostgres, append(p.args, p.denied, p.held)...)
+			}
+			results := t.SendBatch(ctx, &b)
+			for range all {
+				tag, err := results.Exec()
+				if err = found(tag.RowsAffected(), named(err)); err != nil {
+					results.Close() // the first error says more
+					return err
+				}
+			}
+			return named(results.Close())
+		})
 	})
 }
 

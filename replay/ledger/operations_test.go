@@ -1,9 +1,13 @@
 package ledger_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,6 +129,92 @@ func TestOperationsConcurrently(t *testing.T) {
 		}
 		if all != writers*each || denied != all/4 || held != all/4 {
 			t.Errorf("counted %d operations, %d denied, %d held", all, denied, held)
+		}
+	})
+}
+
+// What is refused, or given up, among operations that are stored together leaves the others as they are.
+func TestOperationsTogether(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		l := open(t, url)
+		start(t, l, session(1))
+		var wg sync.WaitGroup
+		var stored, exists, missing, gone atomic.Int64
+		for i := range int64(200) {
+			wg.Go(func() {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				o := operation(session(1).ID, 1+i/2) // each twice
+				switch i % 20 {
+				case 3:
+					o.SessionID = "nosuchsession"
+				case 7:
+					go cancel() // at some moment or other
+				case 8:
+					cancel()
+				}
+				switch err := l.AddOperation(ctx, o); {
+				case err == nil:
+					stored.Add(1)
+				case errors.Is(err, ledger.ErrExists):
+					exists.Add(1)
+				case errors.Is(err, ledger.ErrNotFound):
+					missing.Add(1)
+				case errors.Is(err, context.Canceled):
+					gone.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		s, err := l.Session(t.Context(), session(1).ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, _, err := l.Operations(t.Context(), s.ID, 0, 500)
+		if err != nil || int64(len(all)) != s.Operations {
+			t.Errorf("%d operations, counted %d, %v", len(all), s.Operations, err)
+		}
+		// On PostgreSQL one that was given up can be stored all the same.
+		if n := s.Operations; n < stored.Load() || n > stored.Load()+gone.Load() || missing.Load() != 10 || gone.Load() < 10 {
+			t.Errorf("%d stored, said: %d stored, %d exist, %d without a session, %d given up", n, stored.Load(), exists.Load(), missing.Load(), gone.Load())
+		}
+	})
+}
+
+func TestAddOperations(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		l, ctx := open(t, url), t.Context()
+		start(t, l, session(1))
+		var all []ledger.Operation
+		for i := range int64(100) {
+			o := operation(session(1).ID, i+1)
+			o.Decision = []string{"allow", "deny"}[i%2]
+			all = append(all, o)
+		}
+		for name, tt := range map[string]struct {
+			spoil func(*ledger.Operation)
+			want  error
+		}{
+			"a session that is not there": {func(o *ledger.Operation) { o.SessionID = "nosuchsession" }, ledger.ErrNotFound},
+			"twice the same":              {func(o *ledger.Operation) { o.ID = all[0].ID }, ledger.ErrExists},
+			"one without an action":       {func(o *ledger.Operation) { o.Action = "" }, ledger.ErrInvalid},
+		} {
+			t.Run(name, func(t *testing.T) {
+				bad := slices.Clone(all)
+				tt.spoil(&bad[60])
+				wantErr(t, l.AddOperations(ctx, bad), tt.want)
+			})
+		}
+		if s, err := l.Session(ctx, session(1).ID); err != nil || s.Operations != 0 {
+			t.Errorf("%d stored of lists that were refused, %v", s.Operations, err)
+		}
+		if err := errors.Join(l.AddOperations(ctx, all), l.AddOperations(ctx, nil)); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := l.Session(ctx, session(1).ID); err != nil || s.Operations != 100 || s.Denied != 50 {
+			t.Errorf("%+v, %v", s, err)
 		}
 	})
 }
