@@ -136,7 +136,7 @@ func hookAssigns(c *call) bool {
 	if c.name == "printf" {
 		names = nil
 		for _, a := range c.operands {
-			if strings.Contains(a.text, "[") && strings.ContainsAny(a.text, "$`") {
+			if strings.Contains(a.text, "[") && strings.ContainsAny(a.text, "$`") || a.is(unknown) && takesNumbers(c.operands[0]) {
 				c.opaque("zsh evaluates the numbers that printf gets")
 			}
 		}
@@ -157,6 +157,25 @@ func hookAssigns(c *call) bool {
 		c.variable(a.text, arg{flags: unknown}, false)
 	}
 	return true
+}
+
+// takesNumbers reports whether a format of printf may have other conversions than those of strings.
+func takesNumbers(format arg) bool {
+	if format.is(unknown) {
+		return true
+	}
+	s := strings.ReplaceAll(format.text, "%%", "")
+	for {
+		_, rest, ok := strings.Cut(s, "%")
+		if !ok {
+			return false
+		}
+		rest = strings.TrimLeft(rest, "-0123456789.")
+		if rest == "" || strings.IndexByte("sbq", rest[0]) < 0 {
+			return true
+		}
+		s = rest[1:]
+	}
 }
 
 // hookDeclare: export, declare and so on where the parser saw an ordinary command.
@@ -506,6 +525,9 @@ func hookGit(c *call) bool {
 		}
 	}
 	for _, a := range c.operands {
+		if len(c.chain) > 1 && c.chain[1].name == "push" && (strings.HasPrefix(a.text, "+") || strings.HasPrefix(a.text, ":")) {
+			c.class |= Destructive // +REF forces, :REF deletes
+		}
 		if strings.Contains(a.text, "::") {
 			c.opaque("git runs a program for an address with ::")
 		}
@@ -524,6 +546,10 @@ func hookLists(c *call) bool {
 // hookCurl: the method, and local files by URL.
 func hookCurl(c *call) bool {
 	for _, g := range c.opts {
+		if g.is("-H", "--header", "--proxy-header") && strings.HasPrefix(g.value.text, "@") {
+			c.class |= Exfiltration
+			c.read(literal(g.value.text[1:]))
+		}
 		if !g.is("-X", "--request") {
 			continue
 		}

@@ -199,7 +199,7 @@ func (w *walker) socket(a arg, c Class) {
 	}
 	host, _, _ := strings.Cut(a.text[len("/dev/tcp/"):], "/")
 	w.class(c)
-	w.f.Hosts = addOnce(w.f.Hosts, host)
+	w.f.Hosts = addOnce(w.f.Hosts, strings.ToLower(host))
 }
 
 // add adds a path to a list, and where the command changes directory also the path as seen from there.

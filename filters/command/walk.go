@@ -150,6 +150,7 @@ func (w *walker) command(s *syntax.Stmt) {
 		w.stmt(c.Stmt)
 	case *syntax.CoprocClause:
 		w.loose++
+		w.fed, w.input = true, nil
 		w.stmt(c.Stmt)
 		w.loose--
 	case *syntax.ArithmCmd:
