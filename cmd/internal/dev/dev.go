@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/sallyport-ssh/sallyport/certs"
@@ -104,7 +105,26 @@ func (g *gate) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return g.openUsers(ctx)
+	if err := g.openUsers(ctx); err != nil {
+		return err
+	}
+	return g.writeConfig()
+}
+
+// ConfigFile is where, in dev's directory, the configuration in force stands: with it the operator's
+// commands find everything, as they do with production's file.
+const ConfigFile = "sallyport.yaml"
+
+// writeConfig writes the configuration in force, with the ports that were found free.
+func (g *gate) writeConfig() error {
+	c := *g.config
+	c.SSH.Listen = g.daemon.SSHAddr().String()
+	text, err := yaml.MarshalWithOptions(&c, yaml.OmitEmpty())
+	if err != nil {
+		return fmt.Errorf("%s: %w", ConfigFile, err)
+	}
+	text = append([]byte("# Written by `sallyport dev` at its start: what runs there, as a configuration file. Edits are lost.\n"), text...)
+	return replaceFile(filepath.Join(g.o.Dir, ConfigFile), text)
 }
 
 // configure makes the configuration that a file would be in production.

@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/certs/devidp"
 	"github.com/sallyport-ssh/sallyport/certs/login"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/config"
+	"github.com/sallyport-ssh/sallyport/cmd/internal/sshconfig"
 )
 
 // audience is what dev's tokens are for.
@@ -98,54 +99,19 @@ func (w *workstation) writeConfig(gate string, addr net.Addr, targets []config.T
 	if err != nil {
 		return err
 	}
-	c := sshConfig{gate: gate, host: host, port: port, dir: w.dir}
+	c := sshconfig.Config{
+		Comment: "Written by `sallyport dev`, which renews the certificate while it runs.",
+		Alias:   "gate", Name: gate, Host: host, Port: port, Everywhere: true,
+		Key: filepath.Join(w.dir, "id_ed25519"), Certificate: filepath.Join(w.dir, "id_ed25519-cert.pub"),
+		KnownHosts: filepath.Join(w.dir, "known_hosts"),
+	}
 	for _, t := range targets {
-		c.targets = append(c.targets, sshTarget{name: t.Name, jump: t.Kind != "tcp"})
+		c.Targets = append(c.Targets, sshconfig.Target{Name: t.Name, Jump: t.Kind != "tcp"})
+	}
+	if err := c.Check(); err != nil {
+		return fmt.Errorf("ssh_config: %w", err)
 	}
 	return replaceFile(filepath.Join(w.dir, "ssh_config"), []byte(c.String()))
-}
-
-type sshTarget struct {
-	name string
-	jump bool // can be reached by ProxyJump
-}
-
-type sshConfig struct {
-	gate, host, port, dir string
-	targets               []sshTarget
-}
-
-// String is the file. A target's alias is a user name at the gate; asked for with another login, as in
-// `ssh root@web1`, it is the host itself, reached through the gate.
-func (c sshConfig) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# Written by `sallyport dev`, which renews the certificate while it runs.\n\n")
-	direct := fmt.Sprintf("  HostName %s\n  Port %s\n  HostKeyAlias %s\n", c.host, c.port, c.gate)
-	fmt.Fprintf(&b, "Host gate\n  User gate\n%s", direct)
-	for _, t := range c.targets {
-		fmt.Fprintf(&b, "\nHost %[1]s\n  User %[1]s\nMatch originalhost %[1]s user %[1]s,*+%[1]s\n%[2]s", t.name, direct)
-		if t.jump {
-			fmt.Fprintf(&b, "Match originalhost %[1]s !user %[1]s,*+%[1]s\n  ProxyJump gate\n", t.name)
-		}
-	}
-	fmt.Fprintf(&b, `
-Host *
-  IdentityFile %[1]s
-  CertificateFile %[2]s
-  IdentitiesOnly yes
-  UserKnownHostsFile %[3]s
-  GlobalKnownHostsFile none
-  StrictHostKeyChecking yes
-  UpdateHostKeys no
-  PreferredAuthentications publickey
-  SendEnv LANG LC_* SALLYPORT_JSON SALLYPORT_UNMASK SALLYPORT_REASON
-`, quote(c.dir, "id_ed25519"), quote(c.dir, "id_ed25519-cert.pub"), quote(c.dir, "known_hosts"))
-	return b.String()
-}
-
-// quote writes a path for ssh_config, where % begins a token.
-func quote(dir, name string) string {
-	return `"` + strings.ReplaceAll(filepath.Join(dir, name), "%", "%%") + `"`
 }
 
 // replaceFile writes a file that only its owner reads, whole or not at all.
