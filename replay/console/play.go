@@ -134,7 +134,9 @@ func (c *Console) play(w http.ResponseWriter, r *http.Request, v *visit) error {
 	}
 	w.Header().Set("Content-Type", "application/x-asciicast")
 	w.Header().Set("X-Robots-Tag", "noindex")
-	b := bufio.NewWriterSize(w, 64<<10)
+	out := newTimed(w)
+	defer out.done()
+	b := bufio.NewWriterSize(out, 64<<10)
 	if err := p.copy(b); err != nil {
 		c.log().WarnContext(r.Context(), "console: recording ends early for the player", "session", s.ID, "err", err)
 	}
@@ -200,8 +202,12 @@ func (c *Console) download(w http.ResponseWriter, r *http.Request, v *visit) err
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", `attachment; filename="`+s.ID+`.cast"`)
-	if _, err := io.Copy(w, f); err != nil && r.Context().Err() == nil {
-		c.log().ErrorContext(r.Context(), "console: download broke off", "session", s.ID, "err", err)
+	out := newTimed(w)
+	defer out.done()
+	if _, err := io.Copy(out, f); err != nil {
+		if r.Context().Err() == nil {
+			c.log().ErrorContext(r.Context(), "console: download broke off", "session", s.ID, "err", err)
+		}
 		panic(http.ErrAbortHandler) // a file that is cut short must not look whole
 	}
 	return nil

@@ -3,13 +3,17 @@ package console
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
+	"io"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -306,10 +310,53 @@ func TestOpeningKeepsTheEnd(t *testing.T) {
 	}
 }
 
+// broken is a store that fails in the middle of a recording.
+type broken struct{ *shelf }
+
+func (b broken) Open(ctx context.Context, id string) (io.ReadCloser, error) {
+	r, err := b.shelf.Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return io.NopCloser(io.MultiReader(io.LimitReader(r, 1000), iotest.ErrReader(errors.New("store is gone")))), nil
+}
+
+// A download that breaks off does not look like a whole file, and a player is told.
+func TestRecordingBreaksOff(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Recordings = broken{o.Recordings.(*shelf)} })
+	f.seed()
+	b := f.signIn("grace")
+	req, err := http.NewRequest("GET", f.url+"/sessions/"+adas+"/recording.cast", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := b.Do(req)
+	if err == nil {
+		_, err = io.ReadAll(res.Body)
+		res.Body.Close()
+	}
+	if err == nil {
+		t.Error("the download ends as if it were whole")
+	}
+	if body := text(b.get("/sessions/" + adas + "/play")); !strings.HasSuffix(body, "# damaged\n") {
+		t.Errorf("the player gets %q", body)
+	}
+	if !strings.Contains(f.log.String(), "store is gone") {
+		t.Error("the log does not say why")
+	}
+}
+
 func TestTooManyStreams(t *testing.T) {
 	l := limiter{max: 2}
-	if !l.take("a") || !l.take("a") || l.take("a") || !l.take("b") {
-		t.Error("the bound is per viewer")
+	for who, want := range map[string]int{"a": 2, "b": 1} {
+		for i := range want {
+			if !l.take(who) {
+				t.Errorf("number %d of %s is refused", i+1, who)
+			}
+		}
+	}
+	if l.take("a") {
+		t.Error("a third is let in")
 	}
 	l.give("a")
 	l.give("b")

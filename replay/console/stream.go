@@ -50,6 +50,7 @@ func (s *stream) start() {
 func (s *stream) close() {
 	s.tick.Stop()
 	s.cancel()
+	_ = s.rc.SetWriteDeadline(time.Time{}) // the connection may serve further requests
 	s.c.streams.give(s.v.viewer.Principal.Key)
 	s.c.open.Done()
 }
@@ -86,3 +87,20 @@ func (s *stream) beat(action string, o Object) error {
 	}
 	return s.write(": still here\n\n")
 }
+
+// timed is the body of a long answer. Each write has writeTime: a browser that stops reading does not
+// keep a recording open for ever, and one that reads slowly takes as long as it needs.
+type timed struct {
+	w  http.ResponseWriter
+	rc *http.ResponseController
+}
+
+func newTimed(w http.ResponseWriter) timed { return timed{w, http.NewResponseController(w)} }
+
+func (t timed) Write(p []byte) (int, error) {
+	_ = t.rc.SetWriteDeadline(time.Now().Add(writeTime)) // see stream.write
+	return t.w.Write(p)
+}
+
+// done takes the deadline off the connection, which may serve further requests.
+func (t timed) done() { _ = t.rc.SetWriteDeadline(time.Time{}) }
