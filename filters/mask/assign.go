@@ -352,6 +352,9 @@ func (a *assign) bareValue() match {
 			return match{} // f"...", code
 		}
 	}
+	if a.colon && !a.spaced && len(a.key) == len("secret") && len(v) == tokenDigits && allHex(v) {
+		return match{} // a token of our own
+	}
 	if !a.bareSecret(v, next, end) {
 		return match{}
 	}
@@ -400,6 +403,8 @@ func (a *assign) bareSecret(v []byte, next byte, end int) bool {
 	}
 	return a.ownLine(end) || mixedKinds(v) >= 2 && (next == ',' || next == ' ' && mixedKinds(v) >= 3)
 }
+
+func allHex(v []byte) bool { return span(v, 0, clHex, len(v)) == len(v) }
 
 func (a *assign) xml() bool { return a.i > 0 && a.w.b[a.i-1] == '>' }
 

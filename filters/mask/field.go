@@ -16,7 +16,7 @@ func newFields(names []string) (*fieldSet, error) {
 	f := &fieldSet{names: map[string]bool{}}
 	for i, n := range names {
 		if n == "" || len(n) > maxFieldName || strings.ContainsAny(n, "\"\\\r\n\x1b") {
-			return nil, fmt.Errorf("%w: fields[%d]: a name has 1 to %d bytes and neither quotes nor backslashes", ErrConfig, i, maxFieldName)
+			return nil, bad("fields", i, "", "is not usable", fmt.Sprintf("a name has 1 to %d bytes and neither quotes nor backslashes", maxFieldName))
 		}
 		f.names[strings.ToLower(n)] = true
 		f.longest = max(f.longest, len(n))

@@ -17,7 +17,7 @@ func newLiterals(values []string) (*detector, error) {
 	set := literals{}
 	for i, v := range values {
 		if len(v) < minLiteral || strings.ContainsAny(v, "\r\n\x1b") {
-			return nil, fmt.Errorf("%w: literals[%d]: a literal has at least %d bytes and is one line", ErrConfig, i, minLiteral)
+			return nil, bad("literals", i, "", "is not usable", fmt.Sprintf("a literal has at least %d bytes and is one line", minLiteral))
 		}
 		k := [minLiteral]byte([]byte(v))
 		set[k] = append(set[k], v)

@@ -94,8 +94,19 @@ type Engine struct {
 	fields    *fieldSet
 }
 
-// ErrConfig is wrapped by every error of [New].
-var ErrConfig = errors.New("mask: bad configuration")
+// A ConfigError is what [New] says of a Config that it cannot use.
+type ConfigError struct {
+	Path string // of what is wrong, in the keys of the YAML tags: "patterns[1].regex"
+	Msg  string
+	Hint string // what to do
+}
+
+func (e *ConfigError) Error() string { return "masking: " + e.Path + " " + e.Msg + "; " + e.Hint }
+
+// bad makes a ConfigError of the entry i of the list path.
+func bad(path string, i int, rest, msg, hint string) error {
+	return &ConfigError{fmt.Sprintf("%s[%d]%s", path, i, rest), msg, hint}
+}
 
 // New compiles c.
 func New(c Config) (*Engine, error) {
@@ -104,11 +115,11 @@ func New(c Config) (*Engine, error) {
 		e.style = Stars
 	}
 	if e.style > Token {
-		return nil, fmt.Errorf("%w: style %d is not known", ErrConfig, c.Style)
+		return nil, &ConfigError{"style", fmt.Sprintf("%d is not a style", c.Style), "use Stars, Last4 or Token"}
 	}
 	key := c.TokenKey
 	if e.style == Token && len(key) < 16 {
-		return nil, fmt.Errorf("%w: style token needs a key of at least 16 bytes", ErrConfig)
+		return nil, &ConfigError{"style", "token needs a key", "give a token key of at least 16 bytes"}
 	}
 	e.mac = newHasher(key)
 	chosen, err := choose(c.Detectors)
@@ -142,13 +153,16 @@ func (c Config) operators(e *Engine) ([]*detector, error) {
 		own = append(own, f.detector())
 	}
 	for i, p := range c.Patterns {
+		if p.Name == "" {
+			return nil, bad("patterns", i, ".name", "is missing", "name the pattern; the name is shown where it hits")
+		}
 		d, err := newPattern(p)
 		if err != nil {
 			var se *syntax.Error
 			if errors.As(err, &se) {
 				err = fmt.Errorf("%s: %q", se.Code, se.Expr)
 			}
-			return nil, fmt.Errorf("%w: patterns[%d] %q: %w", ErrConfig, i, p.Name, err)
+			return nil, bad("patterns", i, ".regex", fmt.Sprintf("of %q: %v", p.Name, err), "write it in RE2 syntax, and so that it needs two bytes or more")
 		}
 		own = append(own, d)
 	}
@@ -167,20 +181,21 @@ func choose(names []string) ([]*detector, error) {
 	}
 	want := map[string]bool{}
 	minus := strings.HasPrefix(names[0], "-")
-	for _, n := range names {
+	for i, n := range names {
 		bare := strings.TrimPrefix(n, "-")
 		if !known[bare] {
-			return nil, fmt.Errorf("%w: detector %q is not known (known: %s)", ErrConfig, bare, strings.Join(names0(all), ", "))
+			return nil, bad("detectors", i, "", fmt.Sprintf("%q is not known", bare), "known are "+strings.Join(namesOf(all), ", "))
 		}
 		if minus != strings.HasPrefix(n, "-") {
-			return nil, fmt.Errorf("%w: detectors mixes names with and without \"-\"", ErrConfig)
+			return nil, bad("detectors", i, "", "mixes names with and without \"-\"", "say either what to use or what to leave out")
 		}
 		want[bare] = true
 	}
 	return slices.DeleteFunc(all, func(d *detector) bool { return want[d.name] == minus }), nil
 }
 
-func names0(ds []*detector) []string {
+// namesOf lists the names of ds.
+func namesOf(ds []*detector) []string {
 	var out []string
 	for _, d := range ds {
 		if !slices.Contains(out, d.name) {

@@ -236,7 +236,7 @@ func TestBadConfig(t *testing.T) {
 		{"mixed", Config{Detectors: []string{"-card", "email"}}, "mixes"},
 		{"token without key", Config{Style: Token}, "16 bytes"},
 		{"short literal", Config{Literals: []string{"abc"}}, "literals[0]"},
-		{"pattern", Config{Patterns: []Pattern{{"a", "b{2"}, {"x", "("}}}, `patterns[1] "x"`},
+		{"pattern", Config{Patterns: []Pattern{{"a", "b{2"}, {"x", "("}}}, `patterns[1].regex of "x"`},
 		{"empty pattern", Config{Patterns: []Pattern{{"x", "a*"}}}, "empty string"},
 		{"nameless", Config{Patterns: []Pattern{{"", "abc"}}}, "name"},
 		{"field", Config{Fields: []string{"a\"b"}}, "fields[0]"},

@@ -22,9 +22,6 @@ type pattern struct {
 }
 
 func newPattern(p Pattern) (*detector, error) {
-	if p.Name == "" {
-		return nil, errors.New("it needs a name")
-	}
 	re, err := syntax.Parse(p.Regex, syntax.Perl)
 	if err != nil {
 		return nil, err

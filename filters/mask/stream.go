@@ -22,6 +22,7 @@ type Stream struct {
 	off   []bool // by detector.id; nil: none
 	all   bool   // everything is unmasked
 	onHit func(Hit)
+	hide  func(offset int64) // told of every byte that becomes a star; for Screen
 	hits  []uint64
 	lost  uint64 // Expire masked something
 
@@ -433,10 +434,12 @@ func (s *Stream) starsTo(dst []byte, to int, keep *[256]bool, tail int, number b
 			dst = append(dst, c)
 			s.out++
 		case c < utf8.RuneSelf:
+			s.hidden(1)
 			dst = append(dst, star)
 			s.out++
 		default:
 			r, n := utf8.DecodeRune(s.buf[s.out:to])
+			s.hidden(n)
 			for range runeColumns(r, n) {
 				dst = append(dst, star)
 			}
@@ -444,6 +447,16 @@ func (s *Stream) starsTo(dst []byte, to int, keep *[256]bool, tail int, number b
 		}
 	}
 	return s.putBack(dst, to+1)
+}
+
+// hidden tells of the next n bytes.
+func (s *Stream) hidden(n int) {
+	if s.hide == nil {
+		return
+	}
+	for i := range n {
+		s.hide(s.base + int64(s.out+i))
+	}
 }
 
 // runeColumns is how many columns a terminal gives r, which was n bytes long; a byte that is no UTF-8
