@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -21,7 +22,7 @@ import (
 // What real shells run is the judge: every program that a shell started must be among the facts, or the facts opaque.
 
 var (
-	realCount = flag.Int("real.n", 300, "random commands that each shell runs")
+	realCount = flag.Int("real.n", 200, "random commands that each shell runs")
 	realSeed  = flag.Uint64("real.seed", 1, "seed of the random commands; 0: by the time")
 )
 
@@ -61,7 +62,14 @@ func realShells(t *testing.T) map[string][]string {
 // stubPath makes a directory of stubs and wrappers.
 func stubPath(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "stubs") // t.TempDir is closed to other users
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range stubs {
 		writeFile(t, filepath.Join(dir, name), stubScript)
 	}
@@ -85,7 +93,9 @@ func writeFile(t *testing.T, path, text string) {
 	}
 }
 
-// runReal runs text and returns the stubs that ran and the files that it made.
+// runReal runs text and returns the stubs that ran and the files that it made. Random commands can be fork bombs, loops
+// and floods: each runs in a process namespace of its own, which ends whole with its first process, as a user of its
+// own, and with limits to processes, memory, files and time.
 func runReal(t *testing.T, shell []string, bin, text string) (ran, made []string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "real")
@@ -95,20 +105,14 @@ func runReal(t *testing.T, shell []string, bin, text string) (ran, made []string
 	}
 	defer os.RemoveAll(dir)
 	log, work := filepath.Join(dir, "log"), filepath.Join(dir, "work")
-	if err := os.Mkdir(work, 0o755); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o777), os.Mkdir(work, 0o755), os.Chmod(work, 0o777)); err != nil {
 		t.Error(err)
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	cmd, cancel := confined(append(shell[:len(shell):len(shell)], text))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, shell[0], append(shell[1:len(shell):len(shell)], text)...)
 	cmd.Dir = work
-	cmd.Env = []string{"PATH=" + bin, "STUB_LOG=" + log, "HOME=" + work}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	var out bytes.Buffer // waiting for its end is waiting for what runs in the background
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Env = []string{"PATH=" + bin, "STUB_LOG=" + log, "HOME=" + work, "FUNCNEST=20"}
 	_ = cmd.Run() // most random commands fail
 	if data, err := os.ReadFile(log); err == nil {
 		ran = strings.Fields(string(data))
@@ -118,6 +122,41 @@ func runReal(t *testing.T, shell []string, bin, text string) (ran, made []string
 		made = append(made, e.Name())
 	}
 	return ran, made
+}
+
+// confined returns a command that runs args within limits. Its first process waits, by the end of its output, for what
+// args left in the background.
+func confined(args []string) (*exec.Cmd, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	limits := []string{"--nproc=64", "--as=536870912", "--fsize=1048576", "--cpu=2", "--core=0", "--", "/bin/sh", "-c",
+		`"$0" "$@" 2>&1 </dev/null | /bin/cat >/dev/null`}
+	cmd := exec.CommandContext(ctx, "/usr/bin/prlimit", append(limits, args...)...)
+	host := os.Getuid()
+	if host == 0 {
+		host = 61234 // nobody's: limits do not bind root
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: host, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: max(os.Getgid(), 1), Size: 1}},
+		Credential:  &syscall.Credential{Uid: 1000, Gid: 1000, NoSetGroups: true},
+		Pdeathsig:   syscall.SIGKILL,
+	}
+	if os.Getuid() == 0 {
+		cmd.SysProcAttr.GidMappings[0].HostID = host
+	}
+	cmd.WaitDelay = time.Second
+	return cmd, cancel
+}
+
+// needConfined skips a test where the kernel gives no namespaces: outside of one, random commands are a danger.
+func needConfined(t *testing.T) {
+	t.Helper()
+	cmd, cancel := confined([]string{"/bin/true"})
+	defer cancel()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("this kernel gives no process namespace, so random commands cannot be run safely: %v %s", err, out)
+	}
 }
 
 // checkReal compares what ran with the facts.
@@ -151,6 +190,7 @@ func TestReal(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d", seed)
+	needConfined(t)
 	bin, shells := stubPath(t), realShells(t)
 	texts := make(chan string)
 	var wg sync.WaitGroup
@@ -181,8 +221,53 @@ func TestReal(t *testing.T) {
 	}
 }
 
+// TestConfined makes sure that the harness holds what the random commands may be.
+func TestConfined(t *testing.T) {
+	needConfined(t)
+	bin := stubPath(t)
+	for name, shell := range realShells(t) {
+		text := "rm a; env nice ls; echo b > w1; (dd; curl) & echo c | xargs git"
+		ran, made := runReal(t, shell, bin, text)
+		slices.Sort(ran)
+		if want := []string{"curl", "dd", "git", "ls", "rm"}; !slices.Equal(ran, want) || !slices.Equal(made, []string{"w1"}) {
+			t.Errorf("%s ran %q and made %q, want %q and w1: the harness does not see what runs", name, ran, made, want)
+		}
+	}
+	for _, text := range []string{
+		`f() { ls $(f); }; f`,
+		`f() { setsid sh -c "$1" x "$1"; }; sh -c 'setsid sh -c "$0" "$0" & setsid sh -c "$0" "$0"' 'setsid sh -c "$0" "$0" & setsid sh -c "$0" "$0"'`,
+		`while :; do echo x; done > w1`,
+	} {
+		start := time.Now()
+		runReal(t, []string{"/bin/bash", "--norc", "-c"}, bin, text)
+		t.Logf("%s: %v", text, time.Since(start))
+	}
+	for _, pid := range processes(t) {
+		data, err := os.ReadFile(filepath.Join("/proc", pid, "environ"))
+		if err == nil && bytes.Contains(data, []byte("PATH="+bin)) {
+			t.Errorf("process %s is left", pid)
+		}
+	}
+}
+
+func processes(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []string
+	for _, e := range entries {
+		if e.Name()[0] >= '1' && e.Name()[0] <= '9' {
+			pids = append(pids, e.Name())
+		}
+	}
+	return pids
+}
+
 // TestRealSeeds runs commands that once were wrong, and those that shells are known to read differently.
 func TestRealSeeds(t *testing.T) {
+	needConfined(t)
 	bin, shells := stubPath(t), realShells(t)
 	for _, text := range realSeeds {
 		for name, shell := range shells {

@@ -240,7 +240,7 @@ func (w *walker) function(c *syntax.FuncDecl, s *syntax.Stmt) {
 		w.opaque("function shadows " + name)
 	}
 	if callsItself(c.Body, name) {
-		w.opaque("function calls itself in a pipe or in the background")
+		w.opaque("function starts itself in further processes")
 		w.class(Destructive)
 	}
 	if w.loose == 0 && !s.Background && len(s.Redirs) == 0 && w.table.program(name) == nil {
@@ -256,7 +256,7 @@ func (w *walker) function(c *syntax.FuncDecl, s *syntax.Stmt) {
 	w.loose--
 }
 
-// callsItself reports whether body starts name in a pipe or in the background: a fork bomb.
+// callsItself reports whether body starts name and makes processes: a fork bomb, or a chain without an end.
 func callsItself(body *syntax.Stmt, name string) bool {
 	var calls, forks bool
 	syntax.Walk(body, func(n syntax.Node) bool {
@@ -265,6 +265,8 @@ func callsItself(body *syntax.Stmt, name string) bool {
 			calls = calls || len(n.Args) > 0 && valueOf(n.Args[0]).text == name
 		case *syntax.BinaryCmd:
 			forks = forks || n.Op == syntax.Pipe || n.Op == syntax.PipeAll
+		case *syntax.CmdSubst, *syntax.ProcSubst, *syntax.Subshell, *syntax.CoprocClause:
+			forks = true
 		case *syntax.Stmt:
 			forks = forks || n.Background
 		}
