@@ -19,12 +19,17 @@ import (
 )
 
 type commands struct {
-	Dev     devCmd     `cmd:"" help:"Run everything on this machine, with demo users and targets."`
-	Serve   serveCmd   `cmd:"" help:"Run a gate in production."`
-	Login   loginCmd   `cmd:"" help:"Sign in, and get a certificate."`
-	Policy  policyCmd  `cmd:"" help:"Check, test and explain policies."`
-	Config  configCmd  `cmd:"" help:"Check a configuration."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Dev       devCmd       `cmd:"" help:"Run everything on this machine, with demo users and targets."`
+	Serve     serveCmd     `cmd:"" help:"Run a gate in production."`
+	Login     loginCmd     `cmd:"" help:"Sign in, and get a certificate."`
+	Policy    policyCmd    `cmd:"" help:"Check, test and explain policies."`
+	Verify    verifyCmd    `cmd:"" help:"Check recordings against their signatures."`
+	Sessions  sessionsCmd  `cmd:"" help:"List and show sessions."`
+	Approvals approvalsCmd `cmd:"" help:"List what waits for an answer."`
+	Export    exportCmd    `cmd:"" help:"Write a recording in another form."`
+	Mask      maskCmd      `cmd:"" help:"Mask secrets and personal data in a stream."`
+	Config    configCmd    `cmd:"" help:"Check a configuration."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 // An exitError ends the program with a status, after a line if it has one.

@@ -22,6 +22,7 @@ const (
 )
 
 type policyCmd struct {
+	placeFlags
 	Check    policyCheckCmd    `cmd:"" help:"Say everything that is wrong or surely not meant in policies."`
 	Test     policyTestCmd     `cmd:"" help:"Run cases from YAML files, and show which decisions differ."`
 	Explain  policyExplainCmd  `cmd:"" help:"Say how an operation would be decided, and why. Exits 0 (allow), 75 (hold) or 77 (deny)."`
@@ -31,7 +32,15 @@ type policyCmd struct {
 
 // AfterApply gives the commands the names they may use.
 func (c *policyCmd) AfterApply(k *kong.Context) error {
-	k.BindTo(noNames{}, (*resolver)(nil))
+	if c.Config == "" && c.Dir == "" {
+		k.BindTo(noNames{}, (*resolver)(nil))
+		return nil
+	}
+	p, err := c.open()
+	if err != nil {
+		return err
+	}
+	k.BindTo(names{p.config}, (*resolver)(nil))
 	return nil
 }
 
