@@ -75,7 +75,7 @@ func (a *assign) at(k int) byte {
 // findAssign looks for the value of a secret: name=value, "name": "value", name: value, --name value.
 func findAssign(w *window, i int) match {
 	a := assign{w: w, i: i}
-	if !a.readKey(i) || !a.readSeparator() {
+	if !a.readKey(i) || !a.readSeparator() || a.kind == keyHeader && !a.colon && !a.quoted {
 		if a.cut && !w.final {
 			return undecided(len(w.b), len(w.b), len(w.b))
 		}
@@ -133,12 +133,15 @@ func (a *assign) readKey(i int) bool {
 	return a.kind != keyNone
 }
 
+// beforeFlag is what stands before a flag.
+var beforeFlag = bytesOf(" \t\r\n\"'`([{,=|\x1b")
+
 // isFlag says whether the name that goes on at i is a command-line flag.
 func (a *assign) isFlag(i int) bool {
 	for k := 0; k < 48 && i > 0 && isKeyByte(a.w.b[i-1]); k++ {
 		i--
 	}
-	return i > 0 && a.w.b[i] == '-' && !isWord(a.w.b[i-1])
+	return i > 0 && a.w.b[i] == '-' && beforeFlag[a.w.b[i-1]]
 }
 
 // readSeparator reads what stands between the name and the value.
@@ -173,7 +176,7 @@ func (a *assign) readSeparator() bool {
 		return false
 	}
 	b := a.w.b
-	a.flag = a.start > 0 && b[a.start] == '-' && a.at(0) != '-'
+	a.flag = a.start > 0 && b[a.start] == '-' && beforeFlag[b[a.start-1]] && a.at(0) != '-'
 	sql := a.kind == keyPassword && a.at(0) == '\''
 	return a.flag || sql
 }
@@ -296,16 +299,16 @@ func (a *assign) headerValue(ends func(c byte) bool) match {
 		}
 		return s
 	}
-	from := a.i
+	from, scheme := a.i, false
 	end := word(from)
 	if end < len(b) && b[end] == ' ' && isName(b[from:end]) {
-		from = end + 1
+		from, scheme = end+1, true
 		end = word(from)
 	}
 	if end >= len(b) {
 		a.cut = true
 	}
-	if v := b[min(from, end):end]; len(v) < 4 || isPlaceholder(v) || isName(v) && len(v) < 12 {
+	if v := b[min(from, end):end]; len(v) < 4 || isPlaceholder(v) || isName(v) && len(v) < 12 || !scheme && !looksMade(v) {
 		return match{from: from}
 	}
 	return found(from, from, end)
@@ -387,7 +390,7 @@ func (a *assign) bareSecret(v []byte, next byte, end int) bool {
 		return false // PWD=/home, password_file
 	}
 	if a.flag {
-		return true
+		return !wordNames[string(v)] && v[0] != '\\' && v[0] != '-'
 	}
 	if a.colon && !a.spaced && bytes.IndexByte(v, ':') >= 0 {
 		return false // passwd:x:0:0
@@ -431,6 +434,15 @@ var typeNames = func() map[string]bool {
 	return m
 }()
 
+// wordNames are what documents write in the place of a secret.
+var wordNames = func() map[string]bool {
+	m := map[string]bool{}
+	for _, n := range strings.Fields("password passwd pass pwd passphrase phrase secret token key value string file filename name user path data word PASSWORD PASSWD PASS TOKEN SECRET KEY VALUE STRING FILE from") {
+		m[n] = true
+	}
+	return m
+}()
+
 // mixedKinds counts the kinds of bytes in v: small, capital, digit, other.
 func mixedKinds(v []byte) int {
 	var small, capital, digit, other int
@@ -454,7 +466,7 @@ func looksMade(v []byte) bool {
 	if len(v) < 8 || isName(v) && (len(v) < 20 || bytes.IndexByte(v, '_') >= 0 || bytes.IndexByte(v, '.') >= 0 || mixedKinds(v) < 2) {
 		return false
 	}
-	if v[0] == '/' || v[0] == '.' || v[0] == '&' || v[0] == '*' || bytes.Contains(v, []byte("://")) {
+	if v[0] == '/' || v[0] == '.' || v[0] == '\\' || v[0] == '-' || v[0] == '&' || v[0] == '*' || bytes.Contains(v, []byte("://")) {
 		return false
 	}
 	kinds := mixedKinds(v)

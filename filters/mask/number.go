@@ -64,9 +64,8 @@ func (r *digitRun) read(b []byte, s int) {
 
 // cardGroups are the ways in which cards are printed, a digit of the constant for each group.
 var cardGroups = map[int]bool{
-	4444: true, 44443: true, 465: true, 464: true, 4333: true, 445: true, 4441: true, 4442: true, 4443: true,
-	44442: true, 44441: true, 88: true, 66: true, 67: true, 68: true, 69: true, 46: true, 48: true, 4435: true,
-	84: true, 85: true, 86: true, 444: true, 4436: true, 4345: true, 456: true, 4344: true, 4434: true, 663: true, 664: true,
+	4444: true, 44443: true, 465: true, 464: true, 444: true, 4333: true, 445: true, 4441: true, 4442: true, 4443: true,
+	44442: true, 44441: true, 456: true,
 }
 
 // findCard looks for a payment card: issuer range, length, Luhn, and groups as they are printed.
@@ -128,12 +127,12 @@ func (r *digitRun) printed(g int) bool {
 	}
 	key := 0
 	for k := 0; k <= g; k++ {
-		if r.groups[k].size > 9 {
-			return g == 1 && r.groups[0].size == 6 // BIN and the rest
+		if r.groups[k].size > 9 { // the issuer's number and the rest
+			return g == 1 && r.groups[0].size == 6 && r.sep != '.'
 		}
 		key = key*10 + r.groups[k].size
 	}
-	return cardGroups[key] || r.sep == '-' && r.groups[0].size >= 4
+	return cardGroups[key] || r.sep == '-' && (r.groups[0].size == 4 || r.groups[0].size == 6)
 }
 
 // cardViable says whether the digits read so far can become a card.

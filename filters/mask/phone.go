@@ -58,6 +58,7 @@ var phoneShapes = indexShapes(`NddSNddSdddd|-.
 type phoneShape struct {
 	text, seps string
 	nanp       bool // it has the rules of the North American plan
+	pairs      bool // it looks like a piece of a hexdump
 }
 
 // indexShapes sorts shapes by the byte that they start with.
@@ -67,7 +68,7 @@ func indexShapes(text string) (t [256][]phoneShape) {
 		for c := range 256 {
 			var sep byte
 			if shapeByte(shape[0], "", byte(c), &sep) {
-				t[c] = append(t[c], phoneShape{shape, seps, strings.Contains(shape, "Ndd")})
+				t[c] = append(t[c], phoneShape{shape, seps, strings.Contains(shape, "Ndd"), strings.HasPrefix(shape, "0MSdd")})
 			}
 		}
 	}
@@ -124,7 +125,36 @@ func (p *phoneShape) match(w *window, s int) match {
 	if p.nanp && !isNANP(digitsOf(d[:0], b[s:t])) {
 		return match{}
 	}
+	if p.pairs && sep == ' ' {
+		switch amongPairs(w, s, t) {
+		case yes:
+			return match{}
+		case more:
+			return undecided(s, s, s+3)
+		}
+	}
 	return endPhone(w, s, s, t, sep)
+}
+
+// amongPairs says whether more pairs of hexadecimal digits stand before b[s] or after b[t].
+func amongPairs(w *window, s, t int) verdict {
+	b := w.b
+	k := s
+	for k > 0 && s-k < 3 && b[k-1] == ' ' {
+		k--
+	}
+	if k < s && k > 1 && is(b[k-1], clHex) && is(b[k-2], clHex) {
+		return yes
+	}
+	for k = t; k < len(b) && k-t < 3 && b[k] == ' '; k++ {
+	}
+	if k+2 >= len(b) && !w.final {
+		return more
+	}
+	if k > t && k+1 < len(b) && is(b[k], clHex) && is(b[k+1], clHex) && (k+2 >= len(b) || !isWord(b[k+2])) {
+		return yes
+	}
+	return no
 }
 
 func shapeByte(want byte, seps string, c byte, sep *byte) bool {
