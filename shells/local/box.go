@@ -57,11 +57,12 @@ const (
 // wrapper is the parent of the command. It does not wait for it: so its wait status stays to be read
 // from outside, exactly, where bwrap itself would report a signal as an exit status of 128 and more. It
 // ends when the gate lets go of its standard input or is gone, and everything in the sandbox with it.
+//
+// It has to become another program at once: a shell looks for children that ended between its commands.
 const wrapper = `SALLYPORT_GUARD=/proc/$$/fd/9
 [ -e $SALLYPORT_GUARD ] && export SALLYPORT_GUARD || unset SALLYPORT_GUARD
-( echo hello >&6; exec "$@" <&3 >&4 2>&5 3<&- 4>&- 5>&- 6>&- 7<&- 8>&- ) &
-exec 3<&- 4>&- 5>&- 6>&- 7<&- 8>&-
-while read -r _; do :; done`
+{ ( echo hello >&6; exec "$@" <&3 >&4 2>&5 3<&- 4>&- 5>&- 6>&- 7<&- 8>&- ) &
+exec /usr/bin/cat 3<&- 4>&- 5>&- 6>&- 7<&- 8>&-; }`
 
 // wrapperPath is where it lies inside.
 const wrapperPath = "/etc/session"

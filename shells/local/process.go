@@ -21,7 +21,7 @@ import (
 
 // process is one sandbox and the command in it.
 //
-//	gate ── bwrap ─┊─ first process (bwrap) ── wrapper (dash) ── command
+//	gate ── bwrap ─┊─ first process (bwrap) ── wrapper (dash, then cat) ── command
 //
 // Right of the dotted line is the sandbox. When its first process is killed the kernel kills the rest.
 type process struct {
@@ -263,7 +263,7 @@ func (p *process) ended() {
 func exitOf(pid int) (shells.Exit, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return shells.Exit{}, errors.New("the session was killed with its sandbox")
+		return shells.Exit{}, fmt.Errorf("the session was killed with its sandbox: %w", err)
 	}
 	text := string(stat)
 	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
