@@ -230,7 +230,7 @@ func TestSessionIntoTheStore(t *testing.T) {
 	if told, ok := h.seals.Load(id1); !ok || told.(replay.Seal) != seal || seal.State != cast.Complete || seal.Counts.Masked != 3 {
 		t.Errorf("seal = %+v, told %+v", seal, told)
 	}
-	eventually(t, "the spool is empty", func() bool { return len(h.spooled(t)) == 0 })
+	eventually(t, "the spool is empty", func() bool { return len(h.spooled(t)) == 0 && h.Stats().Waiting == 0 })
 	rep := h.verify(t, id1, cast.Complete)
 	if rep.Live || rep.Seal.Hash != seal.Hash || rep.Counts.Ops != 1 || rep.Counts.Bytes != 19 {
 		t.Errorf("report %+v", rep)

@@ -36,7 +36,7 @@ type Recording struct {
 	size     int64     // bytes in the file, whole lines
 	durable  int64     // of these on disk; ends behind a checkpoint
 	shipped  int64     // of these in the store; -1: ask it
-	behind   time.Time // since when durable is ahead of shipped; zero: it is not
+	behind   time.Time // since when there is something that is not in the store; zero: there is not
 	working  bool      // a shipper has it
 	attempts int       // that failed in a row
 	retryAt  time.Time
@@ -133,6 +133,9 @@ func (r *Recording) wrote() {
 	if r.dirtyAt.IsZero() {
 		r.dirtyAt = time.Now()
 		r.queue()
+		if r.behind.IsZero() {
+			r.behind = r.dirtyAt
+		}
 	}
 	if r.watch != nil {
 		close(r.watch)

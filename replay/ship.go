@@ -228,9 +228,13 @@ func (r *Recording) advance(to int64) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shipped = max(r.shipped, to)
-	r.behind = time.Time{}
-	if r.durable > r.shipped {
-		r.behind = time.Now()
+	switch {
+	case r.size <= r.shipped:
+		r.behind = time.Time{}
+	case !r.dirtyAt.IsZero():
+		r.behind = r.dirtyAt
+	default:
+		r.behind = time.Now() // being flushed: written within the last second
 	}
 	return r.shipped
 }
