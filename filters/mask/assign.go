@@ -37,9 +37,12 @@ var keyKinds = func() map[string]keyKind {
 	return m
 }()
 
+// assignKeys are how the keys of keyKinds start.
+var assignKeys = strings.Fields("pass pwd secr toke apik api_ api- acce acco priv auth cred sess encr sign mast clie shar bear jses phps iden")
+
 func assignDetector() *detector {
 	var as []anchor
-	for _, k := range strings.Fields("pass pwd secr toke apik api_ api- acce acco priv auth cred sess encr sign mast clie shar bear jses phps iden") {
+	for _, k := range assignKeys {
 		a := anchorFold(laneAssign, k)
 		if len(k) < len(a.at) {
 			a.at[len(k)] = afterKey

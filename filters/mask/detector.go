@@ -152,9 +152,9 @@ func builtin() []*detector {
 const (
 	laneNumber   = iota // a byte that is no word's and three digits, see mayBeNumber
 	laneEmail           // second pair: anything
-	laneIBAN            // second pair: digits
+	laneIBAN            // second pair: digits, or one and a separator; see mayBeIBAN
 	laneToken           // prefixes of four bytes
-	laneAssign          // keywords of assignments
+	laneAssign          // keywords of assignments, see mayBeKey
 	laneKeyword         // keywords of the other detectors
 	laneText            // other fixed texts, and short prefixes
 	laneOperator        // what the operator wrote

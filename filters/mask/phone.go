@@ -7,7 +7,7 @@ func phoneDetector() *detector {
 		{laneNumber, [4]*[256]bool{setNonWord, setDigit, setDigit, setDigit}},
 		{laneKeyword, [4]*[256]bool{setNonWord, bytesOf("+"), bytesOf("123456789"), bytesOf("0123456789 -.(")}},
 		{laneKeyword, [4]*[256]bool{setNonWord, bytesOf("("), setDigit, setDigit}},
-		{laneNumber, [4]*[256]bool{setNonWord, bytesOf("0"), bytesOf("123456789"), bytesOf(" .-")}},
+		{laneIBAN, [4]*[256]bool{setNonWord, bytesOf("0"), bytesOf("123456789"), bytesOf(" .-")}},
 	}
 	for _, k := range phoneLabels {
 		a := anchorFold(laneKeyword, k)
@@ -90,7 +90,7 @@ func findPhone(w *window, i int) match {
 		return internationalPhone(w, s)
 	}
 	if b[i] == '+' || (b[i] == '.' || b[i] == '-' || b[i] == '/' || b[i] == ':' || b[i] == ' ') && i > 1 && is(b[i-1], clDigit) &&
-		(b[i-1] != '1' || isWord(b[i-2]) || b[i] == '/') { // but for the long-distance prefix
+		(b[i-1] != '1' || isWord(b[i-2]) || b[i] == '/' || b[i] == '.') { // but for the long-distance prefix
 		return match{}
 	}
 	var waits match

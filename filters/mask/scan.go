@@ -57,7 +57,7 @@ func (e *Engine) next(b []byte, i int) int {
 			uint64(uint8(h4))<<32 | uint64(uint8(h5))<<40 | uint64(uint8(h6))<<48 | uint64(uint8(h7))<<56
 		for at != 0 {
 			k := bits.TrailingZeros64(at) / 8
-			if lanes := uint8(at >> (8 * k)); lanes != 1<<laneNumber || mayBeNumber(b, i+k+1) {
+			if worth(b, i+k, uint8(at>>(8*k))) {
 				return i + k
 			}
 			at &^= 0xff << (8 * k)
@@ -77,25 +77,78 @@ func (e *Engine) next(b []byte, i int) int {
 	return max(i, len(b)-1)
 }
 
-// mayBeNumber is the quick look at the number at b[s], which most often starts nothing that a detector of the
-// lane of numbers knows: what stands before it and its first bytes tell.
+// worth takes a quick look at what the lanes found at b[i]. It only turns away what no detector of theirs would take.
+func worth(b []byte, i int, lanes uint8) bool {
+	const quick = 1<<laneNumber | 1<<laneIBAN | 1<<laneAssign
+	return lanes&^quick != 0 ||
+		lanes&(1<<laneNumber) != 0 && mayBeNumber(b, i+1) ||
+		lanes&(1<<laneIBAN) != 0 && mayBeIBAN(b, i) ||
+		lanes&(1<<laneAssign) != 0 && mayBeKey(b, i)
+}
+
+// mayBeNumber looks at the three digits at b[s]: what stands before and after them, how many they are and the first
+// four.
 func mayBeNumber(b []byte, s int) bool {
-	if s+4 >= len(b) {
+	if s+cardMin+1 >= len(b) {
 		return true
 	}
 	if b[s-1] == '.' && s > 1 && is(b[s-2], clDigit) { // decimals, addresses, versions
 		return false
 	}
 	c := b[s+3]
-	if !is(b[s+2], clDigit) { // 0d d
-		return b[s] == '0' && numberSep[b[s+2]] && is(c, clDigit) && is(b[s+4], clDigit)
+	if !is(c, clDigit) {
+		return numberSep[c] && is(b[s+4], clDigit)
 	}
-	if is(c, clDigit) {
-		v := int(b[s])*1000 + int(b[s+1])*100 + int(b[s+2])*10 + int(c) - 1111*'0'
-		return numberStarts[v>>3]&(1<<(v&7)) != 0
+	v := int(b[s])*1000 + int(b[s+1])*100 + int(b[s+2])*10 + int(c) - 1111*'0'
+	if numberStarts[v>>3]&(1<<(v&7)) == 0 {
+		return false
 	}
-	return numberSep[c] && is(b[s+4], clDigit)
+	if b[s] == '0' {
+		return true
+	}
+	n := 4
+	for n < cardMin && is(b[s+n], clDigit) {
+		n++
+	}
+	return n == cardMin || (n == 4 || n == cardPublic) && numberSep[b[s+n]] && is(b[s+n+1], clDigit)
 }
+
+// mayBeIBAN looks at a country and digits, or at a trunk zero, a digit and a separator.
+func mayBeIBAN(b []byte, i int) bool {
+	if is(b[i], clAlpha) {
+		return i == 0 || !isWord(b[i-1])
+	}
+	return i+5 >= len(b) || numberSep[b[i+3]] && is(b[i+4], clDigit) && is(b[i+5], clDigit)
+}
+
+// mayBeKey looks whether a keyword of an assignment starts at b[i].
+func mayBeKey(b []byte, i int) bool {
+	x := binary.LittleEndian.Uint32(b[i:]) | 0x20202020
+	h := keyHash(x)
+	return keyBits[h>>3]&(1<<(h&7)) != 0
+}
+
+func keyHash(x uint32) uint32 { return x * 2654435761 >> 20 }
+
+// keyBits has a bit for the hash of every keyword, of four bytes in lower case.
+var keyBits = func() (t [1 << 12 / 8]uint8) {
+	set := func(k string) {
+		h := keyHash(uint32(k[0]) | uint32(k[1])<<8 | uint32(k[2])<<16 | uint32(k[3])<<24 | 0x20202020)
+		t[h>>3] |= 1 << (h & 7)
+	}
+	for _, k := range assignKeys {
+		if len(k) == 4 {
+			set(k)
+			continue
+		}
+		for c := range 256 {
+			if afterKey[c] {
+				set(k + string([]byte{byte(c)}))
+			}
+		}
+	}
+	return t
+}()
 
 var numberSep = bytesOf("-. /)")
 
