@@ -20,6 +20,7 @@ require (
 	github.com/pressly/goose/v3 v3.29.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/smallstep/certificates v0.30.2
+	github.com/wasilibs/go-re2 v1.13.0
 	github.com/zitadel/oidc/v3 v3.51.17
 	go.step.sm/crypto v0.77.1
 	golang.org/x/crypto v0.58.0
