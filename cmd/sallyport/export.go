@@ -1,60 +1,98 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/term"
 
 	"github.com/sallyport-ssh/sallyport/replay/cast"
 )
 
-// exportCmd writes a recording in another form.
 type exportCmd struct {
 	placeFlags
-	What   string `arg:"" help:"Id of a session, or a file." placeholder:"ID|FILE"`
-	Format string `help:"v3 (as recorded), v2, text or jsonl." enum:"v3,v2,text,jsonl" default:"v3"`
+	What   string `arg:"" help:"Id of a session, or a file (- is standard input)." placeholder:"ID|FILE"`
+	Format string `help:"v3: the recording itself, signatures and all; v2: for older players; text: what was shown, plain; jsonl: one JSON object a line." enum:"v3,v2,text,jsonl" default:"v3" placeholder:"v3|v2|text|jsonl"`
+	Output string `help:"File to write, whole or not at all, readable by you alone. Default: standard output." short:"o" type:"path" placeholder:"FILE"`
 }
 
-var exports = map[string]func(io.Writer, *cast.Reader) error{"v2": cast.ExportV2, "text": cast.ExportText, "jsonl": cast.ExportJSON}
+// Help is the end of the command's help.
+func (*exportCmd) Help() string {
+	return "Only v3 can be verified: everything else is a copy that proves nothing. " + exitHelp
+}
 
-// Run writes it to standard output.
+// Run writes a recording in another form.
 func (c *exportCmd) Run(ctx context.Context, k *kong.Context) error {
-	in, err := c.recording(ctx)
+	recording, err := c.openRecording(ctx, c.What, "export "+c.Format)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	if c.Format == "v3" {
-		_, err := io.Copy(k.Stdout, in)
-		return err
+	defer recording.Close()
+	if c.Output == "" {
+		out := k.Stdout
+		if out == io.Writer(os.Stdout) && term.IsTerminal(int(os.Stdout.Fd())) {
+			out = &sanitized{w: out, s: cast.NewSanitizer()}
+		}
+		err = c.export(out, recording)
+	} else {
+		err = c.toFile(recording)
 	}
-	r, err := cast.NewReader(in)
 	if err != nil {
-		return err
+		return fmt.Errorf("recording %s: %w", show(c.What), err)
 	}
-	r.Lenient = true
-	return exports[c.Format](k.Stdout, r)
+	return nil
 }
 
-func (c *exportCmd) recording(ctx context.Context) (io.ReadCloser, error) {
-	if f, err := os.Open(c.What); err == nil {
-		return f, nil
+func (c *exportCmd) export(w io.Writer, recording io.Reader) error {
+	if c.Format == "v3" {
+		_, err := io.Copy(w, recording)
+		return err
 	}
-	p, err := c.open()
+	r, err := cast.NewReader(recording)
 	if err != nil {
-		return nil, &exitError{exitUsage, errors.Join(fmt.Errorf("%q is no file", c.What), err)}
+		return err
 	}
-	lib, closeLib, err := p.openLibrary(ctx, nil)
+	r.Lenient = true // a live one ends where it is
+	switch c.Format {
+	case "v2":
+		return cast.ExportV2(w, r)
+	case "text":
+		return cast.ExportText(w, r)
+	default:
+		return cast.ExportJSON(w, r)
+	}
+}
+
+// toFile writes beside the file and gives it its name at the end.
+func (c *exportCmd) toFile(recording io.Reader) error {
+	f, err := os.CreateTemp(filepath.Dir(c.Output), ".export-*")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	in, err := lib.Open(ctx, c.What)
-	if err != nil {
-		return nil, errors.Join(err, closeLib())
+	defer os.Remove(f.Name())
+	b := bufio.NewWriter(f)
+	err = c.export(b, recording)
+	if err = errors.Join(err, b.Flush(), f.Close()); err != nil {
+		return err
 	}
-	return in, nil // what closeLib would close ends with the process
+	return os.Rename(f.Name(), c.Output)
+}
+
+// sanitized passes on what a terminal may be shown.
+type sanitized struct {
+	w io.Writer
+	s *cast.Sanitizer
+}
+
+func (s *sanitized) Write(p []byte) (int, error) {
+	if _, err := s.w.Write(s.s.Append(nil, p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

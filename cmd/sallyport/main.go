@@ -22,13 +22,17 @@ type commands struct {
 	Dev       devCmd       `cmd:"" help:"Run everything on this machine, with demo users and targets."`
 	Serve     serveCmd     `cmd:"" help:"Run a gate in production."`
 	Login     loginCmd     `cmd:"" help:"Sign in, and get a certificate."`
-	Policy    policyCmd    `cmd:"" help:"Check, test and explain policies."`
-	Verify    verifyCmd    `cmd:"" help:"Check recordings against their signatures."`
-	Sessions  sessionsCmd  `cmd:"" help:"List and show sessions."`
-	Approvals approvalsCmd `cmd:"" help:"List what waits for an answer."`
+	Whoami    whoamiCmd    `cmd:"" help:"Ask a gate who you are there."`
+	SSHConfig sshConfigCmd `cmd:"" name:"ssh-config" help:"Print an ssh_config for a gate and its targets."`
+	Sessions  sessionsCmd  `cmd:"" help:"List, show, watch and end sessions."`
+	Replay    replayCmd    `cmd:"" help:"Play a recording in this terminal."`
 	Export    exportCmd    `cmd:"" help:"Write a recording in another form."`
-	Mask      maskCmd      `cmd:"" help:"Mask secrets and personal data in a stream."`
+	Verify    verifyCmd    `cmd:"" help:"Check recordings against their signatures and the ledger. Exits 0 (fine), 1 (damaged) or 2 (cannot tell)."`
+	Approvals approvalsCmd `cmd:"" help:"List, show, watch and answer requests that wait."`
+	Policy    policyCmd    `cmd:"" help:"Check, test and explain policies."`
+	Mask      maskCmd      `cmd:"" help:"Mask standard input as the gate would."`
 	Config    configCmd    `cmd:"" help:"Check a configuration."`
+	CA        caCmd        `cmd:"" name:"ca" help:"Show the authority's public keys; take certificates back."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 

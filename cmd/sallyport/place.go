@@ -44,6 +44,9 @@ type placeFlags struct {
 	Dir    string `help:"What sallyport dev made. Default: .sallyport, if it is there." type:"path" xor:"place" placeholder:"DIR"`
 }
 
+// Help is the end of the help of every command with these flags.
+func (placeFlags) Help() string { return exitHelp }
+
 // A place is a gate's configuration and where it was found.
 type place struct {
 	config *config.Config

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,26 +23,11 @@ const (
 )
 
 type policyCmd struct {
-	placeFlags
 	Check    policyCheckCmd    `cmd:"" help:"Say everything that is wrong or surely not meant in policies."`
 	Test     policyTestCmd     `cmd:"" help:"Run cases from YAML files, and show which decisions differ."`
 	Explain  policyExplainCmd  `cmd:"" help:"Say how an operation would be decided, and why. Exits 0 (allow), 75 (hold) or 77 (deny)."`
 	Schema   policySchemaCmd   `cmd:"" help:"Print the schema: entities, actions, and the facts of each."`
 	Defaults policyDefaultsCmd `cmd:"" help:"Print the policies in force where none are given."`
-}
-
-// AfterApply gives the commands the names they may use.
-func (c *policyCmd) AfterApply(k *kong.Context) error {
-	if c.Config == "" && c.Dir == "" {
-		k.BindTo(noNames{}, (*resolver)(nil))
-		return nil
-	}
-	p, err := c.open()
-	if err != nil {
-		return err
-	}
-	k.BindTo(names{p.config}, (*resolver)(nil))
-	return nil
 }
 
 // resolver knows identities and targets by the names that a configuration gives them.
@@ -56,16 +42,42 @@ type noNames struct{}
 func (noNames) Identity(string) (policies.Principal, bool) { return policies.Principal{}, false }
 func (noNames) Target(string) (policies.Target, bool)      { return policies.Target{}, false }
 
-// policyFiles chooses the policies that a command is about.
+// policyFiles chooses the policies that a command is about, and the gate whose names it may use.
 type policyFiles struct {
-	Policies []string `help:"Policy file, or directory of *.cedar; may be repeated. The default policies if not given." placeholder:"PATH" type:"path"`
+	placeFlags
+	Policies []string `help:"Policy file, or directory of *.cedar; may be repeated. Default: those of --config or --dir, else those in the binary." placeholder:"PATH" type:"path"`
+}
+
+// Help is the end of the help of the commands that read policies.
+func (policyFiles) Help() string {
+	return "Exit status: 0 fine; 1 something is wrong with the policies, or a case is decided otherwise; 2 wrong use, or a file cannot be read. explain: 0 allow, 75 hold, 77 deny."
 }
 
 func (f policyFiles) load() (*policies.Set, error) {
-	if len(f.Policies) == 0 {
+	paths := f.Policies
+	if file, _ := f.file(); len(paths) == 0 && file != "" {
+		p, err := f.open()
+		if err != nil {
+			return nil, err
+		}
+		paths = p.config.Policies
+	}
+	if len(paths) == 0 {
 		return policies.Parse(policies.Default()...)
 	}
-	return policies.Load(f.Policies...)
+	return policies.Load(paths...)
+}
+
+// names are the users and targets of the configuration, if there is one.
+func (f policyFiles) names() (resolver, error) {
+	if file, _ := f.file(); file == "" {
+		return noNames{}, nil
+	}
+	p, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	return names{p.config}, nil
 }
 
 type policyCheckCmd struct {
@@ -205,8 +217,12 @@ type policyExplainCmd struct {
 }
 
 // Run prints the decision on the first line, then all that led to it.
-func (c *policyExplainCmd) Run(k *kong.Context, known resolver) error {
+func (c *policyExplainCmd) Run(k *kong.Context) error {
 	set, err := c.load()
+	if err != nil {
+		return &exitError{2, err}
+	}
+	known, err := c.names()
 	if err != nil {
 		return &exitError{2, err}
 	}
@@ -323,8 +339,13 @@ func (policyDefaultsCmd) Run(k *kong.Context) error {
 }
 
 func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(plainJSON(b.Bytes()))
+	return err
 }

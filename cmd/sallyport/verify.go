@@ -11,7 +11,6 @@ import (
 	"io"
 	"iter"
 	"os"
-	"regexp"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -24,12 +23,16 @@ import (
 // verifyCmd checks recordings against their signatures. It exits with 0 when nothing is missing or changed, 1
 // when something is, 2 when that cannot be told.
 type verifyCmd struct {
+	placeFlags
 	What    string `arg:"" optional:"" help:"Id of a session, or a file (- is standard input)." placeholder:"ID|FILE"`
 	All     bool   `help:"Every recording in the store and in the ledger, and the ledger's chain of seals."`
 	Offline string `help:"Trust the authority in this file and ask nobody else." type:"existingfile" placeholder:"ROOT.pem"`
 	JSON    bool   `help:"One JSON object a line."`
-	Config  string `help:"The gate's configuration, for its store and ledger." type:"path" placeholder:"FILE"`
-	Dir     string `help:"What sallyport dev made." type:"path" placeholder:"DIR"`
+}
+
+// Help is the end of the command's help.
+func (*verifyCmd) Help() string {
+	return "Exit status: 0 nothing is missing or changed; 1 something is; 2 that cannot be told. A file is checked under the authority of --offline, or else of --config or --dir."
 }
 
 // archive is where recordings and what the ledger says of them are found.
@@ -46,9 +49,30 @@ type sealBook interface {
 	VerifySeals(ctx context.Context, kept ...ledger.Head) (ledger.SealReport, error)
 }
 
-// openArchive finds the store, the ledger and the authority that a configuration or a directory of sallyport
-// dev names. It is set where these are known.
-var openArchive func(ctx context.Context, config, dir string) (*archive, error)
+// openArchive finds the store, the ledger and the authority of a gate.
+var openArchive = placeFlags.openArchive // replaced by tests
+
+func (f placeFlags) openArchive(ctx context.Context) (*archive, error) {
+	p, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	root, err := readRoot(p.recordRoot())
+	if err != nil {
+		return nil, fmt.Errorf("ca.dir: the authority of recordings: %w; copy a recording and verify the file with --offline ROOT.pem", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(root)
+	l, err := p.openLedger(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lib, closeStore, err := p.openLibrary(ctx, roots)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &archive{lib: lib, seals: l, close: func() error { return errors.Join(closeStore(), l.Close()) }}, nil
+}
 
 const (
 	verifyDamaged = 1
@@ -90,7 +114,7 @@ func (c *verifyCmd) verdicts(ctx context.Context) iter.Seq[verdict] {
 			yield(c.file())
 			return
 		}
-		a, err := c.open(ctx)
+		a, err := openArchive(c.placeFlags, ctx)
 		if err != nil {
 			yield(unknown(c.name(), err))
 			return
@@ -111,35 +135,15 @@ func (c *verifyCmd) name() string {
 	return c.What
 }
 
-var sessionForm = regexp.MustCompile(`^[0-9a-z]{6,40}$`)
-
-// isFile tells a file from a session's id. What could be both is a file where there is one.
-func (c *verifyCmd) isFile() bool {
-	if c.All {
-		return false
-	}
-	if c.What == "-" || c.Offline != "" || !sessionForm.MatchString(c.What) {
-		return true
-	}
-	info, err := os.Stat(c.What)
-	return err == nil && info.Mode().IsRegular()
-}
-
-func (c *verifyCmd) open(ctx context.Context) (*archive, error) {
-	if openArchive == nil || c.Config == "" && c.Dir == "" {
-		return nil, errors.New("a session is looked for in a gate's store: name its --config or --dir")
-	}
-	return openArchive(ctx, c.Config, c.Dir)
-}
+// isFile says whether a file is to be checked: --offline asks no store.
+func (c *verifyCmd) isFile() bool { return !c.All && (c.Offline != "" || isRecordingFile(c.What)) }
 
 // file checks a recording in a file.
 func (c *verifyCmd) file() verdict {
 	var o cast.VerifyOptions
 	var err error
-	if c.Offline != "" {
-		if o.Roots, err = readRoots(c.Offline); err != nil {
-			return unknown(c.What, err)
-		}
+	if o.Roots, err = c.roots(); err != nil {
+		return unknown(c.What, err)
 	}
 	in := io.NopCloser(io.Reader(os.Stdin))
 	if c.What != "-" {
@@ -160,12 +164,35 @@ func (c *verifyCmd) file() verdict {
 	return v
 }
 
-func readRoots(name string) (*x509.CertPool, error) {
+// roots are whom to trust about a file: the authority that was named, or that of the gate, or nobody.
+func (c *verifyCmd) roots() (*x509.CertPool, error) {
+	from := c.Offline
+	if from == "" {
+		if file, _ := c.placeFlags.file(); file == "" {
+			return nil, nil
+		}
+		p, err := c.placeFlags.open()
+		if err != nil {
+			return nil, err
+		}
+		from = p.recordRoot()
+	}
+	root, err := readRoot(from)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(root)
+	return roots, nil
+}
+
+// readRoot reads the certificate of the authority of recordings.
+func readRoot(name string) (*x509.Certificate, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	roots, found := x509.NewCertPool(), 0
+	var found []*x509.Certificate
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
 			continue
@@ -174,13 +201,15 @@ func readRoots(name string) (*x509.CertPool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		roots.AddCert(cert)
-		found++
+		found = append(found, cert)
 	}
-	if found == 0 {
+	switch len(found) {
+	case 0:
 		return nil, fmt.Errorf("%s holds no certificate in PEM form", name)
+	case 1:
+		return found[0], nil
 	}
-	return roots, nil
+	return nil, fmt.Errorf("%s holds %d certificates; name a file with the root alone", name, len(found))
 }
 
 // session checks one session's recording, also against the ledger's seal.
@@ -269,9 +298,13 @@ func judge(name string, r cast.Report) verdict {
 
 func (c *verifyCmd) print(w io.Writer, v verdict) error {
 	if c.JSON {
-		return json.NewEncoder(w).Encode(v)
+		b, err := json.Marshal(v)
+		if err == nil {
+			_, err = w.Write(append(plainJSON(b), '\n'))
+		}
+		return err
 	}
-	_, err := fmt.Fprintf(w, "%s: %s\n", v.Name, v.text())
+	_, err := fmt.Fprintf(w, "%s: %s\n", shown(v.Name), shown(v.text()))
 	return err
 }
 

@@ -229,13 +229,14 @@ func TestVerifySessions(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(spool, "eeeeee.cast"), live[:bytes.LastIndex(live, []byte("#sp"))], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	openArchive = func(_ context.Context, config, dir string) (*archive, error) {
-		if filepath.Base(dir) != "D" {
+	real := openArchive
+	openArchive = func(f placeFlags, _ context.Context) (*archive, error) {
+		if filepath.Base(f.Dir) != "D" {
 			return nil, errors.New("no such directory")
 		}
 		return &archive{lib: lib, seals: b, close: func() error { return nil }}, nil
 	}
-	t.Cleanup(func() { openArchive = nil })
+	t.Cleanup(func() { openArchive = real })
 	for _, tt := range []struct {
 		id   string
 		code int
