@@ -136,8 +136,8 @@ func (a *assign) readKey(i int) bool {
 	return a.kind != keyNone
 }
 
-// beforeFlag is what stands before a flag.
-var beforeFlag = bytesOf(" \t\r\n\"'`([{,=|\x1b")
+// beforeFlag is what can stand before a flag; a backslash is roff's, which writes its dashes so.
+var beforeFlag = setOf(func(c byte) bool { return !isKeyByte(c) && c != '\\' })
 
 // isFlag says whether the name that goes on at i is a command-line flag.
 func (a *assign) isFlag(i int) bool {
@@ -354,7 +354,7 @@ func (a *assign) bareValue() match {
 		next = b[end]
 	}
 	if next == '"' || next == '\'' || next == '`' {
-		if !(a.i > 0 && a.insideQuotes(next)) {
+		if !a.insideQuotes(next) && !looksMade(v) {
 			return match{} // f"...", code
 		}
 	}

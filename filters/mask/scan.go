@@ -33,36 +33,22 @@ func (a anchor) pairs(k int, f func(pair int)) {
 // pair is enough.
 func (e *Engine) next(b []byte, i int) int {
 	t := &e.filter
-	for i+11 <= len(b) {
-		v0, v1 := t[binary.LittleEndian.Uint16(b[i:])], t[binary.LittleEndian.Uint16(b[i+1:])]
-		var h0, h1, h2, h3, h4, h5, h6, h7 uint16
-		for i+11 <= len(b) {
-			x, y := binary.LittleEndian.Uint64(b[i+2:]), binary.LittleEndian.Uint64(b[i+3:])
-			v2, v3 := t[uint16(x)], t[uint16(y)]
-			v4, v5 := t[uint16(x>>16)], t[uint16(y>>16)]
-			v6, v7 := t[uint16(x>>32)], t[uint16(y>>32)]
-			v8, v9 := t[uint16(x>>48)], t[uint16(y>>48)]
-			h0, h1, h2, h3 = v0&(v2>>8), v1&(v3>>8), v2&(v4>>8), v3&(v5>>8)
-			h4, h5, h6, h7 = v4&(v6>>8), v5&(v7>>8), v6&(v8>>8), v7&(v9>>8)
-			if (h0|h1|h2|h3|h4|h5|h6|h7)&0xff != 0 {
-				break
+	for i+12 <= len(b) {
+		x := four(t, b[i:i+8])
+		for i+12 <= len(b) {
+			y := four(t, b[i+4:i+12])
+			if at := x & (x>>40 | y<<24) & 0x00ff00ff00ff00ff; at != 0 {
+				for at != 0 {
+					k := bits.TrailingZeros64(at) / 16
+					if worth(b, i+k, uint8(at>>(16*k))) {
+						return i + k
+					}
+					at &^= 0xff << (16 * k)
+				}
 			}
-			v0, v1 = v8, v9
-			i += 8
+			x = y
+			i += 4
 		}
-		if i+11 > len(b) {
-			break
-		}
-		at := uint64(uint8(h0)) | uint64(uint8(h1))<<8 | uint64(uint8(h2))<<16 | uint64(uint8(h3))<<24 |
-			uint64(uint8(h4))<<32 | uint64(uint8(h5))<<40 | uint64(uint8(h6))<<48 | uint64(uint8(h7))<<56
-		for at != 0 {
-			k := bits.TrailingZeros64(at) / 8
-			if worth(b, i+k, uint8(at>>(8*k))) {
-				return i + k
-			}
-			at &^= 0xff << (8 * k)
-		}
-		i += 8
 	}
 	for ; i+3 < len(b); i++ {
 		if t[binary.LittleEndian.Uint16(b[i:])]&(t[binary.LittleEndian.Uint16(b[i+2:])]>>8)&0xff != 0 {
@@ -75,6 +61,12 @@ func (e *Engine) next(b []byte, i int) int {
 		}
 	}
 	return max(i, len(b)-1)
+}
+
+// four are the filter's entries for the four pairs that start at b[0] to b[3], of eight bytes.
+func four(t *[1 << 16]uint16, b []byte) uint64 {
+	x := binary.LittleEndian.Uint64(b)
+	return uint64(t[uint16(x)]) | uint64(t[uint16(x>>8)])<<16 | uint64(t[uint16(x>>16)])<<32 | uint64(t[uint16(x>>24)])<<48
 }
 
 // worth takes a quick look at what the lanes found at b[i]. It only turns away what no detector of theirs would take.
