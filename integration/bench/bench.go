@@ -67,7 +67,7 @@ func (b *bench) measure(ctx context.Context) error {
 			continue
 		}
 		fmt.Fprintf(b.log, "bench: %s\n", g.what)
-		if err := g.measure(b, ctx); err != nil {
+		if err := b.profiled(ctx, b.o.profile, g.name, func() error { return g.measure(b, ctx) }); err != nil {
 			errs = append(errs, fmt.Errorf("%s could not be measured: %w", g.what, err))
 		}
 	}
@@ -130,7 +130,7 @@ func (b *bench) try(ctx context.Context, e entry, t trial) (sample, error) {
 		return s, errNothing
 	}
 	after, err := e.s.proc.settle(ctx)
-	s.cpu = after - before
+	s.cpu = usage{all: after.all - before.all, own: after.own - before.own}
 	return s, err
 }
 
@@ -180,17 +180,29 @@ func median(f func(sample) float64) func([]sample) float64 {
 var (
 	perSecond = median(func(s sample) float64 { return s.amount / s.took.Seconds() })
 	beside    = median(func(s sample) float64 { return s.beside })
-	// cpuEach is in milliseconds for each operation, or megabyte. Operations may be few and ticks coarse, so
-	// it is taken over all rounds.
-	cpuEach = func(samples []sample) float64 {
+	cpuEach   = cpuOf(func(u usage) time.Duration { return u.all })
+	ownEach   = cpuOf(func(u usage) time.Duration { return u.own })
+)
+
+// cpuOf is in milliseconds for each operation, or megabyte. Operations may be few and ticks coarse, so it
+// is taken over all rounds.
+func cpuOf(f func(usage) time.Duration) func([]sample) float64 {
+	return func(samples []sample) float64 {
 		var cpu time.Duration
 		var amount float64
 		for _, s := range samples {
-			cpu, amount = cpu+s.cpu, amount+s.amount
+			cpu, amount = cpu+f(s.cpu), amount+s.amount
 		}
 		return float64(cpu) / 1e6 / amount
 	}
-)
+}
+
+// ownOf is cpuEach of the server's process alone. OpenSSH has one for each connection, and is left out.
+func (b *bench) ownOf(gate *door) [3]float64 {
+	v := b.of(gate, ownEach)
+	v[2] = 0
+	return v
+}
 
 const clients = 8
 
@@ -219,28 +231,33 @@ func (b *bench) execs(ctx context.Context) error {
 		d    *door
 		aim  aim
 	}{{"box", b.gate.box, within2}, {"bare", b.gate.bare, aim{}}, {"web1", b.gate.web1, aim{}}}
-	rows := func(what string, r row, f func([]sample) float64) {
+	rows := func(what string, r row, f func(*door) [3]float64) {
 		for _, to := range targets {
 			if to.d == nil {
 				continue
 			}
-			r.What, r.Value, r.Aim = what+": "+to.name, b.of(to.d, f), to.aim
+			r.What, r.Value, r.Aim = what+": "+to.name, f(to.d), to.aim
 			t.add(r)
 		}
+	}
+	of := func(f func([]sample) float64) func(*door) [3]float64 {
+		return func(d *door) [3]float64 { return b.of(d, f) }
 	}
 	if err := b.compare(ctx, b.all(), one(connectAndRun)); err != nil {
 		return err
 	}
-	rows("fresh connection, p50", row{Unit: "ms"}, quantile(0.5))
+	rows("fresh connection, p50", row{Unit: "ms"}, of(quantile(0.5)))
 	if err := b.compare(ctx, b.all(), runOnOpen); err != nil {
 		return err
 	}
-	rows("open connection, p50", row{Unit: "ms"}, quantile(0.5))
+	rows("open connection, p50", row{Unit: "ms"}, of(quantile(0.5)))
 	if err := b.compare(ctx, b.all(), many(clients, connectAndRun)); err != nil {
 		return err
 	}
-	rows("8 clients, fresh", row{Unit: "/s", More: true}, perSecond)
-	rows("CPU with all it started", row{Unit: "ms each"}, cpuEach)
+	rows("8 clients, fresh", row{Unit: "/s", More: true}, of(perSecond))
+	targets[0].aim = aim{}
+	rows("CPU with all it started", row{Unit: "ms each"}, of(cpuEach))
+	rows("CPU of the server itself", row{Unit: "ms each"}, b.ownOf)
 	return nil
 }
 
@@ -290,5 +307,6 @@ func (b *bench) throughput(ctx context.Context, t *table, what string, f trial, 
 	}
 	t.add(row{What: what, Unit: "MB/s", More: true, Value: b.of(b.gate.box, perSecond), Aim: a})
 	t.add(row{What: "CPU, server and command", Unit: "ms/MB", Value: b.of(b.gate.box, cpuEach)})
+	t.add(row{What: "CPU of the server itself", Unit: "ms/MB", Value: b.ownOf(b.gate.box)})
 	return nil
 }

@@ -28,6 +28,7 @@ type options struct {
 	gate     string         // a gate that was built before; "" builds one
 	only     *regexp.Regexp // groups to measure
 	sessions int            // of the crowd
+	profile  string         // directory for CPU profiles of the gate, one a group; "" for none
 	keep     bool           // the gate's directory and log
 	log      io.Writer
 }
@@ -46,9 +47,13 @@ func main() {
 	flag.BoolVar(&o.json, "json", false, "print one JSON object instead of tables")
 	flag.StringVar(&o.gate, "gate", "", "measure this `binary` instead of building the gate")
 	flag.IntVar(&o.sessions, "sessions", 1000, "open this `many` terminals at once (200 with -quick)")
+	flag.StringVar(&o.profile, "profile", "", "write CPU profiles of the gate into this `directory`, one for each group")
 	flag.BoolVar(&o.keep, "keep", false, "keep the working directory, with the gate's log, and say where it is")
 	flag.Parse()
 	var err error
+	if o.profile != "" && o.gate != "" {
+		exitOn(errors.New("-profile builds a gate of its own: leave -gate away"))
+	}
 	if o.quick {
 		o.sessions = min(o.sessions, 200)
 	}

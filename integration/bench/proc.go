@@ -21,6 +21,7 @@ const clockTick = 10 * time.Millisecond
 type stat struct {
 	pid, parent int
 	name        string
+	own         time.Duration // CPU time
 	cpu         time.Duration // its own, and of the children it has waited for
 }
 
@@ -44,9 +45,8 @@ func parseStat(text []byte) (s stat, err error) {
 		numbers = append(numbers, n)
 	}
 	s.pid, s.parent = numbers[0], numbers[1]
-	for _, ticks := range numbers[2:] {
-		s.cpu += time.Duration(ticks) * clockTick
-	}
+	s.own = time.Duration(numbers[2]+numbers[3]) * clockTick
+	s.cpu = s.own + time.Duration(numbers[4]+numbers[5])*clockTick
 	return s, nil
 }
 
@@ -87,14 +87,19 @@ func family(root int) ([]stat, error) {
 // gone is what reading of a process that has just ended returns.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
+// usage is CPU time: of a server with all it started, and of its first process alone.
+type usage struct{ all, own time.Duration }
+
 // cpu is what p and all it started have used.
-func (p *proc) cpu() (time.Duration, error) {
-	all, err := family(p.cmd.Process.Pid)
-	var sum time.Duration
-	for _, s := range all {
-		sum += s.cpu
+func (p *proc) cpu() (u usage, err error) {
+	processes, err := family(p.cmd.Process.Pid)
+	for i, s := range processes {
+		if i == 0 {
+			u.own = s.own
+		}
+		u.all += s.cpu
 	}
-	return sum, err
+	return u, err
 }
 
 // memory is the proportional set size in bytes, in which what processes share counts once: of p and the
@@ -137,7 +142,7 @@ func proportional(pid int) (float64, error) {
 
 // settle waits until p uses next to no CPU, so that what it does after one measurement, such as shipping
 // a recording, does not weigh on the next one. It gives up after a while.
-func (p *proc) settle(ctx context.Context) (time.Duration, error) {
+func (p *proc) settle(ctx context.Context) (usage, error) {
 	const window, limit = 100 * time.Millisecond, 4 * time.Second
 	before, err := p.cpu()
 	for deadline := time.Now().Add(limit); err == nil && time.Now().Before(deadline); {
@@ -146,8 +151,8 @@ func (p *proc) settle(ctx context.Context) (time.Duration, error) {
 			return before, context.Cause(ctx)
 		case <-time.After(window):
 		}
-		var now time.Duration
-		if now, err = p.cpu(); err == nil && now-before <= clockTick {
+		var now usage
+		if now, err = p.cpu(); err == nil && now.all-before.all <= clockTick {
 			return now, nil
 		}
 		before = now

@@ -14,6 +14,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -34,6 +35,7 @@ type stage struct {
 	keys   keys
 	kex    []string
 	procs  []*proc
+	starts chan func() // to the thread that starts programs
 
 	gate, plain, openssh *server
 }
@@ -63,7 +65,8 @@ type proc struct {
 
 // openStage starts everything. The stage is to be closed in any case.
 func openStage(ctx context.Context, o options) (st *stage, err error) {
-	st = &stage{keep: o.keep, log: o.log, gateAt: o.gate}
+	st = &stage{keep: o.keep, log: o.log, gateAt: o.gate, starts: make(chan func())}
+	go st.starter() // ends with the stage
 	if st.dir, err = os.MkdirTemp("", "sallyport-bench-"); err != nil {
 		return st, err
 	}
@@ -79,9 +82,8 @@ func openStage(ctx context.Context, o options) (st *stage, err error) {
 	}
 	if st.gateAt == "" {
 		fmt.Fprintln(st.log, "bench: building the gate")
-		st.gateAt = filepath.Join(st.dir, "sallyport")
-		if out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", st.gateAt, "github.com/sallyport-ssh/sallyport/cmd/sallyport").CombinedOutput(); err != nil {
-			return st, fmt.Errorf("build the gate: %w\n%s", err, out)
+		if err := st.buildGate(ctx, o.profile != ""); err != nil {
+			return st, err
 		}
 	}
 	fmt.Fprintln(st.log, "bench: starting the gate, a plain Go server and OpenSSH's sshd")
@@ -143,7 +145,11 @@ func (st *stage) startGate(ctx context.Context, name string) (*server, error) {
 	if err := st.configureGate(config, filepath.Join(st.dir, name+".policies")); err != nil {
 		return nil, err
 	}
-	p, out, err := st.start(name, exec.Command(st.gateAt, "dev", "--dir", dir, "--ssh", "127.0.0.1:0", "--http", "127.0.0.1:0", "--config", config))
+	cmd := exec.Command(st.gateAt, "dev", "--dir", dir, "--ssh", "127.0.0.1:0", "--http", "127.0.0.1:0", "--config", config)
+	if st.gate == nil { // the one that is measured most
+		cmd.Env = append(os.Environ(), profilerEnv+"="+st.profiler())
+	}
+	p, out, err := st.start(name, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -293,6 +299,14 @@ func (p *proc) answers(ctx context.Context, d *door) error {
 	}
 }
 
+// starter is the thread that starts programs: they are told to end with it, so it must live.
+func (st *stage) starter() {
+	runtime.LockOSThread() // never unlocked: the thread ends with this function
+	for start := range st.starts {
+		start()
+	}
+}
+
 // start runs cmd in a process group of its own: a Ctrl-C is for this program, which stops the others.
 func (st *stage) start(name string, cmd *exec.Cmd) (*proc, io.Reader, error) {
 	p := &proc{name: name, cmd: cmd, err: new(tail), done: make(chan struct{})}
@@ -302,7 +316,9 @@ func (st *stage) start(name string, cmd *exec.Cmd) (*proc, io.Reader, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	r, w := io.Pipe()
 	cmd.Stdout = w
-	if err := cmd.Start(); err != nil {
+	started := make(chan error)
+	st.starts <- func() { started <- cmd.Start() }
+	if err := <-started; err != nil {
 		return nil, nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	st.procs = append(st.procs, p)
@@ -377,6 +393,7 @@ func (st *stage) close() error {
 	for _, p := range st.procs {
 		errs = append(errs, p.stop())
 	}
+	close(st.starts)
 	if st.sink != nil {
 		st.sink.close()
 	}

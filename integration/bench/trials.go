@@ -22,8 +22,8 @@ type sample struct {
 	waits  []time.Duration // of each operation, where that is measured
 	amount float64         // operations or megabytes
 	took   time.Duration
-	cpu    time.Duration // of the server and what it started, until it was idle again
-	beside float64       // megabytes a second of whatever ran at the same time
+	cpu    usage   // of the server, until it was idle again
+	beside float64 // megabytes a second of whatever ran at the same time
 }
 
 // A trial measures one server for about slice.
