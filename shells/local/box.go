@@ -20,12 +20,14 @@ const (
 	envPath     = "/usr/bin/env"
 )
 
+type tool struct{ path, pkg string }
+
+var tools = []tool{{bwrapPath, "bubblewrap"}, {dashPath, "dash"}, {setsidPath, "util-linux"},
+	{prlimitPath, "util-linux"}, {envPath, "coreutils"}}
+
 // findTools names what is missing, and the Debian package that has it.
 func findTools() error {
-	for _, t := range []struct{ path, pkg string }{
-		{bwrapPath, "bubblewrap"}, {dashPath, "dash"}, {setsidPath, "util-linux"},
-		{prlimitPath, "util-linux"}, {envPath, "coreutils"},
-	} {
+	for _, t := range tools {
 		if _, err := os.Stat(t.path); err != nil {
 			return fmt.Errorf("%w: %s is missing, and sessions would run with the gate's files in reach: "+
 				"install the package %s", errNoSandbox, t.path, t.pkg)

@@ -11,20 +11,30 @@ unset BASH_ENV
 
 # __sallyport_guard is the DEBUG trap. Its status is not zero: the command is skipped.
 __sallyport_guard() {
-	POSIXLY_CORRECT=y
-	if [[ -o posix ]]; then
-		unset -f local set printf read kill exit return trap unset
-		unset POSIXLY_CORRECT
-		__sallyport_ask
-	else
-		((0))
-	fi
+	case ${FUNCNAME[1]-} in
+	__sallyport_prompt | __sallyport_report | __sallyport_line | __sallyport_show)
+		((1)) # our own, and in the middle of what is done below
+		;;
+	*)
+		POSIXLY_CORRECT=y
+		if [[ -o posix ]]; then
+			unset -f local set printf read kill exit return trap shopt unset
+			unset POSIXLY_CORRECT
+			if [[ $- != *[iT]* ]]; then
+				shopt -s extdebug # in BASH_ENV it would call for bashdb
+				set -T
+			fi
+			__sallyport_ask
+		else
+			((0))
+		fi
+		;;
+	esac
 }
 
 # __sallyport_ask asks the gate, which answers with 256 bytes: the number of the question, y or n, a text
 # that ends with a bar.
 __sallyport_ask() {
-	case ${FUNCNAME[2]-} in __sallyport_prompt | __sallyport_report | __sallyport_line | __sallyport_show) return 0 ;; esac
 	case ${BASH_COMMAND-} in '\__sallyport_prompt' | '\__sallyport_line') return 0 ;; esac
 	local -
 	set +xveukf
@@ -43,7 +53,7 @@ __sallyport_ask() {
 	fi
 	__sallyport_answer=${__sallyport_answer:17}
 	__sallyport_answer=${__sallyport_answer%%|*}
-	{ printf '%s\n' "$__sallyport_answer" >/dev/tty || printf '%s\n' "$__sallyport_answer" >&2; } 2>/dev/null
+	{ printf '%s\n' "$__sallyport_answer" >/dev/tty; } 2>/dev/null || printf '%s\n' "$__sallyport_answer" >&2
 	trap - INT EXIT # what they run now would not be asked
 	if [[ $- != *i* ]]; then exit 77; fi
 	kill -INT $$ # the rest of the line goes too: it may count on what was refused
@@ -121,7 +131,9 @@ if [[ $- == *i* ]]; then
 	readonly HISTCONTROL= HISTIGNORE= HISTSIZE=5000
 	readonly PROMPT_COMMAND='\__sallyport_prompt' PS0='$(\__sallyport_line)'
 fi
-shopt -s extdebug
-set -T
+if [[ $- == *i* ]]; then
+	shopt -s extdebug
+	set -T
+fi
 printf 'R\0' >&9
 trap '\__sallyport_guard' DEBUG

@@ -15,6 +15,8 @@ import (
 	"time"
 	"unicode"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sallyport-ssh/sallyport/shells"
 )
 
@@ -65,9 +67,12 @@ type guard struct {
 type question struct {
 	pid    int
 	cancel context.CancelFunc
+	gone   bool // who asked does not wait any more
 }
 
+// answer is kept because another process of the shell may take it from the socket, and gives it back.
 type answer struct {
+	pid     int
 	record  []byte
 	bounces int
 }
@@ -154,11 +159,14 @@ func (g *guard) handle(ctx context.Context, pid int, f []string) {
 	}
 	switch kind {
 	case 'R':
-		g.cameUp(pid)
+		if g.p.pty == nil {
+			g.cameUp(pid)
+		}
 	case 'M':
 		g.bounce(id)
 	case 'P':
 		g.prompt(pid, id, f[1], f[2])
+		g.cameUp(pid)
 	case 'A':
 		g.question(ctx, pid, id, func(ctx context.Context) error { return g.command(ctx, pid, f[1], f[2], f[3]) })
 	case 'L':
@@ -166,6 +174,7 @@ func (g *guard) handle(ctx context.Context, pid int, f []string) {
 	}
 }
 
+// cameUp lets the shell be typed into: at its first prompt, or when it has read the guard if it has none.
 func (g *guard) cameUp(pid int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -193,7 +202,7 @@ func (g *guard) question(ctx context.Context, pid int, id string, decide func(co
 		return
 	case full:
 		cancel()
-		g.send(id, errors.New("refused: too many commands wait for an answer"))
+		g.send(id, pid, errors.New("refused: too many commands wait for an answer"))
 		return
 	}
 	var asker *pidHandle
@@ -203,8 +212,9 @@ func (g *guard) question(ctx context.Context, pid int, id string, decide func(co
 			cancel()
 		} else {
 			g.wg.Go(func() {
-				asker.wait()
-				cancel()
+				if asker.wait() == nil {
+					g.withdraw(func(q *question) bool { return q.pid == pid })
+				}
 			})
 		}
 	}
@@ -223,17 +233,45 @@ func (g *guard) answer(id string, err error) {
 	g.mu.Lock()
 	q := g.pending[id]
 	delete(g.pending, id)
-	if q != nil && err != nil {
+	if q.gone {
+		g.mu.Unlock()
+		return // an answer nobody reads would stay in the socket
+	}
+	if err != nil {
 		g.refused = true
 	}
 	g.mu.Unlock()
-	if q != nil {
-		g.send(id, err)
+	g.send(id, q.pid, err)
+}
+
+// withdraw ends the questions that which picks: nobody waits for them.
+func (g *guard) withdraw(which func(*question) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, q := range g.pending {
+		if which(q) {
+			q.gone = true
+			q.cancel()
+		}
 	}
 }
 
-// send writes an answer and keeps it: another process of the shell may take it from the socket.
-func (g *guard) send(id string, err error) {
+// interrupted is told that the interrupt key was typed. The shell asks on behalf of each part of a
+// pipeline, and then the key's signal goes to the parts that run, and not to the shell.
+func (g *guard) interrupted() {
+	g.mu.Lock()
+	waits := false
+	for _, q := range g.pending {
+		waits = waits || q.pid == g.p.pid
+	}
+	g.mu.Unlock()
+	if fg, err := foreground(g.p.pty); waits && err == nil && fg != g.p.pid {
+		g.p.main.signal(unix.SIGINT)
+	}
+}
+
+// send writes an answer and keeps it.
+func (g *guard) send(id string, pid int, err error) {
 	verdict, text := byte('y'), ""
 	if err != nil {
 		verdict, text = 'n', oneLine(err.Error(), answerSize-20)
@@ -243,7 +281,7 @@ func (g *guard) send(id string, err error) {
 	record[16] = verdict
 	copy(record[17:], text+"|")
 	g.mu.Lock()
-	g.kept[id] = &answer{record: record}
+	g.kept[id] = &answer{pid: pid, record: record}
 	if g.order = append(g.order, id); len(g.order) > maxKept {
 		delete(g.kept, g.order[0])
 		g.order = g.order[1:]
@@ -264,7 +302,7 @@ func (g *guard) bounce(id string) {
 	g.mu.Lock()
 	a := g.kept[id]
 	if a != nil {
-		if a.bounces++; a.bounces > maxBounces {
+		if a.bounces++; a.bounces > maxBounces || unix.Kill(a.pid, 0) == unix.ESRCH {
 			a = nil // who asked is gone
 		}
 	}
@@ -361,12 +399,13 @@ func (g *guard) prompt(pid int, flags, opts, trap string) {
 	g.mu.Lock()
 	silent := g.line.expect && !g.refused && !g.typed.Load()
 	g.line.expect, g.refused = false, false
-	for _, q := range g.pending {
-		if q.pid == pid {
-			q.cancel()
+	for _, a := range g.kept {
+		if a.pid == pid {
+			a.bounces = maxBounces // it reads them no more
 		}
 	}
 	g.mu.Unlock()
+	g.withdraw(func(q *question) bool { return q.pid == pid })
 	switch {
 	case strings.TrimSpace(trap) != `trap -- '\__sallyport_guard' DEBUG`:
 		g.p.fail(&errGuard{"its trap is gone"})

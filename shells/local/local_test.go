@@ -525,3 +525,29 @@ func BenchmarkOpen(b *testing.B) {
 		run(b, l, command("true"), nil)
 	}
 }
+
+// TestInsecure: without a sandbox nothing opens, unless the name that says insecure is used.
+func TestInsecure(t *testing.T) {
+	old := tools
+	tools = append([]tool{{"/nonexistent/bwrap", "bubblewrap"}}, tools...)
+	defer func() { tools = old }()
+	if _, err := New(Config{Name: "x"}); err == nil || !strings.Contains(err.Error(), "install the package bubblewrap") {
+		t.Errorf("New = %v", err)
+	}
+	l := newLocal(t, Config{InsecureNoSandbox: true})
+	if l.Sandboxed() {
+		t.Error("it says that it is sandboxed")
+	}
+	got := run(t, l, command("id -u; cat; kill -9 $$"), strings.NewReader("in"))
+	if got.out != fmt.Sprintf("%d\nin", os.Geteuid()) || got.exit.Signal != "KILL" {
+		t.Errorf("got %+v", got)
+	}
+	p, err := l.Open(t.Context(), command("sleep 1000 & sleep 1000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	if kids := children(t); kids != 0 {
+		t.Errorf("%d children left", kids)
+	}
+}

@@ -2,6 +2,7 @@ package local
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -27,11 +28,29 @@ func checkCommand(text string) error {
 	if err != nil || len(file.Stmts) != 1 {
 		return fmt.Errorf("refused: the guard cannot read this command; write it more plainly")
 	}
+	for _, r := range file.Stmts[0].Redirs {
+		if touchesGuard(r) {
+			return fmt.Errorf("refused: descriptor %d belongs to the shell's guard", fdHook)
+		}
+	}
 	call, ok := file.Stmts[0].Cmd.(*syntax.CallExpr)
 	if !ok {
 		return checkOther(file.Stmts[0].Cmd)
 	}
 	return checkWords(call.Args)
+}
+
+// touchesGuard tells whether a redirection names the guard's descriptor, or may.
+func touchesGuard(r *syntax.Redirect) bool {
+	hook := strconv.Itoa(fdHook)
+	if r.N != nil && (strings.TrimLeft(r.N.Value, "0") == hook || strings.HasPrefix(r.N.Value, "{")) {
+		return true
+	}
+	if r.Op != syntax.DplIn && r.Op != syntax.DplOut {
+		return false
+	}
+	s, ok := literal(r.Word)
+	return !ok || strings.TrimLeft(strings.TrimSuffix(s, "-"), "0") == hook
 }
 
 // checkOther looks at builtins that the grammar sets apart: declare, export, let and the like.
@@ -73,11 +92,12 @@ func checkWords(args []*syntax.Word) error {
 
 // rules say which arguments of a builtin leave the guard alone.
 var rules = map[string]func([]*syntax.Word) bool{
-	"exec":   func(a []*syntax.Word) bool { return len(a) == 0 },
-	"enable": func(a []*syntax.Word) bool { return len(a) == 0 },
-	"trap":   trapRule,
-	"set":    setRule,
-	"shopt":  shoptRule,
+	"suspend": func([]*syntax.Word) bool { return false },
+	"exec":    func(a []*syntax.Word) bool { return len(a) == 0 },
+	"enable":  func(a []*syntax.Word) bool { return len(a) == 0 },
+	"trap":    trapRule,
+	"set":     setRule,
+	"shopt":   shoptRule,
 	"history": func(a []*syntax.Word) bool {
 		return none(a, func(s string) bool { return strings.HasPrefix(s, "-") && strings.ContainsAny(s, "cdp") })
 	},

@@ -40,10 +40,15 @@ func (t *terminal) EchoOn() bool {
 type keyboard struct{ p *process }
 
 func (k keyboard) Write(b []byte) (int, error) {
-	if g := k.p.guard; g != nil && bytes.ContainsAny(b, "\x03\x1a\x1c") {
+	g := k.p.guard
+	if g != nil && bytes.ContainsAny(b, "\x03\x1a\x1c") {
 		g.typed.Store(true)
 	}
-	return k.p.pty.Write(b)
+	n, err := k.p.pty.Write(b)
+	if g != nil && bytes.IndexByte(b, 3) >= 0 {
+		g.interrupted()
+	}
+	return n, err
 }
 
 // Close types the end-of-file character, as a person would: a terminal cannot be half closed.
