@@ -41,6 +41,7 @@ type stream struct {
 	mask   *mask.Stream
 	buf    []byte
 	timer  *time.Timer // runs while bytes are undecided; nil until some were
+	due    time.Time   // when those are masked
 	closed bool
 }
 
@@ -81,15 +82,21 @@ func (st *stream) write(p []byte) error {
 	return nil
 }
 
+// unwatched is how long bytes wait that would be masked, in a session without a terminal. Nobody looks at a
+// cursor there, and a star in the middle of a tarball costs more than a pause.
+const unwatched = 2 * time.Second
+
 // arm gives undecided bytes their time.
 func (st *stream) arm() {
 	if st.mask.Held() == 0 {
 		return
 	}
-	wait := st.mask.Patience()
-	if hold := st.o.s.c.srv.o.MaskHold; wait > hold {
-		wait = hold
+	wait, hold := st.mask.Patience(), st.o.s.c.srv.o.MaskHold
+	if st.o.s.asked.pty == nil && wait == mask.HotWait {
+		wait, hold = unwatched, unwatched
 	}
+	wait = min(wait, hold)
+	st.due = time.Now().Add(wait)
 	if st.timer == nil {
 		st.timer = time.AfterFunc(wait, st.expire)
 		return
@@ -101,7 +108,8 @@ func (st *stream) arm() {
 func (st *stream) expire() {
 	st.o.mu.Lock()
 	defer st.o.mu.Unlock()
-	if st.closed || st.mask.Held() == 0 {
+	// The timer may have gone off while a slow client was written to; what came since has its own time.
+	if st.closed || st.mask.Held() == 0 || time.Now().Before(st.due) {
 		return
 	}
 	st.buf = st.mask.Expire(st.buf[:0])

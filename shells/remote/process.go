@@ -156,14 +156,29 @@ func (s stdin) Close() error {
 }
 
 // Stdout is the command's output, or the terminal.
-func (p *process) Stdout() io.Reader { return p.ch }
+func (p *process) Stdout() io.Reader { return output{p, p.ch} }
+
+// An output ends with the session, even where more had come than was read.
+type output struct {
+	p *process
+	r io.Reader
+}
+
+func (o output) Read(b []byte) (int, error) {
+	select {
+	case <-o.p.closing:
+		return 0, io.ErrClosedPipe
+	default:
+		return o.r.Read(b)
+	}
+}
 
 // Stderr is nil with a terminal.
 func (p *process) Stderr() io.Reader {
 	if p.pty {
 		return nil
 	}
-	return p.ch.Stderr()
+	return output{p, p.ch.Stderr()}
 }
 
 // Resize sends window-change (RFC 4254 section 6.7).
