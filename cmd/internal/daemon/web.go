@@ -49,6 +49,7 @@ func (d *Daemon) openWeb(more map[string]http.Handler) error {
 		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10,
 	}
+	d.web.RegisterOnShutdown(func() { d.console.Close() }) // or its streams would keep the server waiting
 	return nil
 }
 
