@@ -2,6 +2,7 @@ package cast
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"slices"
 	"unicode/utf8"
 )
@@ -30,7 +31,9 @@ func appendText(dst, p []byte) []byte {
 				continue
 			}
 			start := i
-			for i++; i < len(p) && p[i] < utf8.RuneSelf && plain[p[i]]; i++ {
+			for i++; len(p)-i >= 8 && allPlain(binary.LittleEndian.Uint64(p[i:])); i += 8 {
+			}
+			for ; i < len(p) && p[i] < utf8.RuneSelf && plain[p[i]]; i++ {
 			}
 			dst = append(dst, p[start:i]...)
 			continue
@@ -47,6 +50,14 @@ func appendText(dst, p []byte) []byte {
 		i += size
 	}
 	return dst
+}
+
+// allPlain is plain for eight bytes at a time, most of a log's.
+func allPlain(x uint64) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	quote, slash := x^(ones*'"'), x^(ones*'\\')
+	// Below 0x20 and the two characters borrow into the high bit; what is above 0x7e has it or carries into it.
+	return (x|(x+ones)|(x-ones*0x20)|(quote-ones)|(slash-ones))&highs == 0
 }
 
 // controls are the escapes of the ASCII bytes that do not stand for themselves.

@@ -274,3 +274,29 @@ func TestClosedIsClosed(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestEveryByteAmongPlainOnes: writing looks at eight bytes at a time, and no byte hides among the others.
+func TestEveryByteAmongPlainOnes(t *testing.T) {
+	a := newAuthority(t)
+	var out bytes.Buffer
+	w := newWriter(t, &out, a, session)
+	var want []byte
+	for c := range 256 {
+		for at := range 17 {
+			p := bytes.Repeat([]byte("x"), 20)
+			p[at] = byte(c)
+			want = append(want, p...)
+			must(t, w.Output(cast.Stdout, p))
+		}
+	}
+	_, err := w.Close(cast.End{})
+	must(t, err)
+	for i, c := range out.Bytes() {
+		if c < 0x20 && c != '\n' || c == 0x7f {
+			t.Fatalf("byte %d of the file is %#x", i, c)
+		}
+	}
+	if got := streams(t, out.Bytes())[cast.Stdout]; !bytes.Equal(got, want) {
+		t.Errorf("%d bytes came back changed, of %d", len(got), len(want))
+	}
+}
