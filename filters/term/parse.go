@@ -107,6 +107,9 @@ func (s *Screen) c0(c byte) {
 		s.moveBy(8-s.cur.x%8, 0)
 	case '\n', '\v', '\f':
 		s.cur.pending = false
+		if s.newline {
+			s.cur.x = 0
+		}
 		s.feed()
 	case '\r':
 		s.cur.x, s.cur.pending = 0, false
@@ -255,7 +258,7 @@ func (s *Screen) control(c byte, a args) {
 	case 'u':
 		s.cur = s.saved
 	case 'h', 'l':
-		s.insert = s.insert && a.v[0] != 4 || a.v[0] == 4 && c == 'h'
+		s.modes(a, c == 'h')
 	default:
 		s.edit(c, n, a.v[0])
 	}
@@ -329,14 +332,29 @@ func (s *Screen) region(top, bottom int) {
 }
 
 func (s *Screen) softReset() {
-	s.cur.pen, s.cur.origin, s.insert, s.nowrap = Pen{}, false, false, false
+	s.cur.pen, s.cur.origin, s.insert, s.nowrap, s.hidden = Pen{}, false, false, false, false
 	s.cur.graphic, s.cur.shift = [2]bool{}, 0
 	s.top, s.bottom = 0, s.rows-1
+}
+
+func (s *Screen) modes(a args, on bool) {
+	for _, m := range a.v[:a.n] {
+		switch m {
+		case 4:
+			s.insert = on
+		case 20:
+			s.newline = on
+		}
+	}
 }
 
 func (s *Screen) privateModes(a args, on bool) {
 	for _, m := range a.v[:a.n] {
 		switch m {
+		case 5:
+			s.reversed = on
+		case 25:
+			s.hidden = !on
 		case 6:
 			s.cur.origin = on
 			s.moveTo(0, 0)

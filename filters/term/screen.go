@@ -61,6 +61,10 @@ type Screen struct {
 	top, bottom int // scrolling region, rows
 	nowrap      bool
 	insert      bool
+	newline     bool // a line feed returns as well (LNM)
+	hidden      bool // the cursor is
+	reversed    bool // the whole screen is
+	leaving     func(y int)
 	last        rune // for REP
 	changed     bool
 
@@ -175,6 +179,13 @@ func (s *Screen) Text(y int) string {
 	return string(b[:n])
 }
 
+// drawing is DEC's set of special graphics, from 0x60 on.
+var drawing = []rune("◆▒␉␌␍␊°±␤␋┘┐┌└┼⎺⎻─⎼⎽├┤┴┬│≤≥π≠£·")
+
+// OnLeaving has f called with each row that is about to scroll off the top of the main screen, while it still
+// is there. It is how a reader sees all lines of a session and keeps none.
+func (s *Screen) OnLeaving(f func(y int)) { s.leaving = f }
+
 // put writes a character at the cursor.
 func (s *Screen) put(r rune) {
 	w := runewidth.RuneWidth(r)
@@ -182,7 +193,7 @@ func (s *Screen) put(r rune) {
 		return // combining: the cell keeps its base
 	}
 	if s.cur.graphic[s.cur.shift] && r >= 0x60 && r < 0x7f {
-		r = '─'
+		r = drawing[r-0x60]
 	}
 	if w > s.cols {
 		return
@@ -248,6 +259,11 @@ func (s *Screen) scroll(top, bottom, n int) {
 	height := bottom - top + 1
 	n = clamp(n, -height, height)
 	region := s.lines[top : bottom+1]
+	if s.leaving != nil && top == 0 && !s.inAlt {
+		for y := range n {
+			s.leaving(y)
+		}
+	}
 	if n > 0 {
 		rotate(region, n)
 		s.clearRows(bottom-n+1, bottom)
@@ -332,6 +348,7 @@ func (s *Screen) switchTo(alt bool) {
 
 // reset is RIS.
 func (s *Screen) reset() {
+	leaving := s.leaving
 	*s = *New(s.cols, s.rows)
-	s.changed = true
+	s.leaving, s.changed = leaving, true
 }
