@@ -15,11 +15,12 @@ const (
 	minWait     = time.Second
 	maxWait     = 7 * 24 * time.Hour
 	maxGrant    = 7 * 24 * time.Hour
+	maxAdvance  = 7 * 24 * time.Hour
 	maxQuorum   = 16
 	maxWhy      = 500
 )
 
-var annotationNames = []string{"id", "hold", "wait", "grant", "reason", "quorum", "why"}
+var annotationNames = []string{"id", "hold", "wait", "grant", "reason", "quorum", "escalate", "advance", "why"}
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/+-]{0,79}$`)
 
@@ -29,6 +30,8 @@ type annotations struct {
 	why   string
 	holds bool
 	terms Terms // if holds
+
+	escalate []Escalation
 }
 
 // annotationError is a problem with one annotation.
@@ -66,7 +69,11 @@ func readAnnotations(permit bool, given map[string]string) (annotations, []*anno
 		}
 	}
 	if a.holds {
-		a.terms.Needs = []Need{{Policy: a.id, Groups: a.terms.Approvers, Quorum: a.terms.Quorum}}
+		a.terms.Needs = []Need{{Policy: a.id, Groups: a.terms.Approvers, Quorum: a.terms.Quorum, Escalate: a.escalate}}
+		if n := len(a.escalate); n > 0 && a.escalate[n-1].After >= a.terms.Wait {
+			fail("escalate", fmt.Sprintf("make @wait longer than %s, or escalate sooner", a.escalate[n-1].After),
+				"the wait is over after %s, before the last step", a.terms.Wait)
+		}
 	} else {
 		a.terms = Terms{}
 	}
@@ -91,7 +98,19 @@ func (a *annotations) read(name, value string) (what, hint string) {
 	case "wait":
 		return readDuration(value, minWait, maxWait, &a.terms.Wait)
 	case "grant":
-		return readDuration(value, minWait, maxGrant, &a.terms.Grant)
+		if a.terms.Session = value == "session"; a.terms.Session {
+			return "", ""
+		}
+		if what, _ := readDuration(value, minWait, maxGrant, &a.terms.Grant); what != "" {
+			return what, fmt.Sprintf(`write @grant("15m"), %s to %s, or @grant("session")`, minWait, maxGrant)
+		}
+	case "advance":
+		return readDuration(value, minWait, maxAdvance, &a.terms.Advance)
+	case "escalate":
+		var err error
+		if a.escalate, err = readEscalation(value); err != nil {
+			return err.Error(), `write @escalate("10m: leads"), further steps with semicolons`
+		}
 	case "reason":
 		a.terms.Reason = true
 		if value != "required" {
@@ -133,7 +152,7 @@ func readDuration(s string, least, most time.Duration, into *time.Duration) (wha
 }
 
 // combine returns the terms that satisfy every one of all: each policy's need must be met by itself (identical needs
-// once), the shortest wait and grant count, and one that asks for a reason is enough.
+// once), the shortest wait and the narrowest cover count, and one that asks for a reason is enough.
 func combine(all []Terms) Terms {
 	var t Terms
 	for i, u := range all {
@@ -141,9 +160,10 @@ func combine(all []Terms) Terms {
 			t.need(n)
 		}
 		if i == 0 {
-			t.Wait, t.Grant = u.Wait, u.Grant
+			t.Wait, t.Grant, t.Session, t.Advance = u.Wait, u.Grant, u.Session, u.Advance
 		}
-		t.Wait, t.Grant = min(t.Wait, u.Wait), min(t.Grant, u.Grant)
+		t.Wait, t.Advance = min(t.Wait, u.Wait), min(t.Advance, u.Advance)
+		t.Grant, t.Session = narrowest(t, u)
 		t.Reason = t.Reason || u.Reason
 		t.Quorum = max(t.Quorum, u.Quorum)
 	}
@@ -158,11 +178,11 @@ func (t *Terms) need(n Need) {
 		}
 	}
 	for _, m := range t.Needs {
-		if m.Quorum >= n.Quorum && sameSet(m.Groups, n.Groups) {
+		if m.Quorum >= n.Quorum && sameSet(m.Groups, n.Groups) && sameEscalation(m.Escalate, n.Escalate) {
 			return
 		}
 	}
-	t.Needs = append(t.Needs, Need{Policy: n.Policy, Groups: slices.Clone(n.Groups), Quorum: n.Quorum})
+	t.Needs = append(t.Needs, Need{Policy: n.Policy, Groups: slices.Clone(n.Groups), Quorum: n.Quorum, Escalate: slices.Clone(n.Escalate)})
 }
 
 func sameSet(a, b []string) bool {

@@ -48,6 +48,10 @@ type Desk struct {
 	store Store
 	gate  string
 
+	roster     *Roster
+	advances   AdvanceStore
+	mayAdvance func(Principal, Hold) error
+
 	mu      sync.Mutex
 	waiting map[string]int // by key of the principal
 	total   int
@@ -58,11 +62,21 @@ func NewDesk(s Store, gate string) *Desk {
 	return &Desk{store: s, gate: gate, waiting: map[string]int{}}
 }
 
+// OnCall makes r say who is in which group at the moment they answer. Call it before the desk is used.
+func (d *Desk) OnCall(r *Roster) { d.roster = r }
+
+// InAdvance lets people answer before anybody asks. StillMay is asked when such an answer is about to count, and says
+// whether its giver may still give it; nil refuses. Call it before the desk is used.
+func (d *Desk) InAdvance(s AdvanceStore, stillMay func(Principal, Hold) error) {
+	d.advances, d.mayAdvance = s, stillMay
+}
+
 // Ask waits until h is approved, and returns it consumed: the caller, and nobody else, may now run exactly h.Text. If
 // an earlier approval with a grant covers the identical operation, it returns that at once. In both cases the
 // operation must be ended at GrantEnds, unless that is zero.
 //
-// Announce, if not nil, is called once with what was stored, before anybody is waited for. Any error means that the
+// Announce, if not nil, is called with what was stored, before anybody is waited for, and again whenever the hold has
+// come further while it still waits: one of several has approved, or more people may answer. Any error means that the
 // operation must not run; it is a [*RefusedError]. When ctx ends the hold is withdrawn.
 func (d *Desk) Ask(ctx context.Context, h Hold, announce func(Hold)) (Hold, error) {
 	h = h.clone()
@@ -91,10 +105,17 @@ func (d *Desk) Ask(ctx context.Context, h Hold, announce func(Hold)) (Hold, erro
 	if err := d.store.PutHold(ctx, h); err != nil {
 		return h, d.unstored(ctx, h, err)
 	}
-	if announce != nil {
-		announce(h.clone())
+	cur := d.advanced(ctx, h)
+	if announce == nil {
+		announce = func(Hold) {}
 	}
-	return d.wait(ctx, h, changes, deadline.C)
+	if cur.State == StatePending {
+		announce(cur.clone())
+	} else if got, err, decided := d.look(ctx, h); decided {
+		return got, err
+	}
+	w := &waiter{d: d, h: h, seen: cur, changes: changes, deadline: deadline.C, announce: announce}
+	return w.wait(ctx)
 }
 
 // check refuses what must not be stored.
@@ -156,29 +177,68 @@ func (d *Desk) end(ctx context.Context, h Hold, from, to State, why string) erro
 	return d.store.EndHold(ctx, h.ID, from, to, why)
 }
 
-// wait stays with a pending hold until something decides it.
-func (d *Desk) wait(ctx context.Context, h Hold, changes <-chan string, deadline <-chan time.Time) (Hold, error) {
+// A waiter stays with a pending hold until something decides it.
+type waiter struct {
+	d        *Desk
+	h        Hold // as it was asked
+	seen     Hold // as it was announced last
+	steps    int  // of its escalations, announced
+	changes  <-chan string
+	deadline <-chan time.Time
+	announce func(Hold)
+}
+
+func (w *waiter) wait(ctx context.Context) (Hold, error) {
 	again := time.NewTicker(lookAgain)
 	defer again.Stop()
+	step := time.NewTimer(maxWait)
+	defer step.Stop()
 	for {
+		if left, ok := w.h.untilStep(now()); ok {
+			step.Reset(left)
+		}
 		select {
 		case <-ctx.Done():
-			return d.withdrawn(ctx, h)
-		case <-deadline:
-			return d.expired(ctx, h)
-		case id, ok := <-changes:
+			return w.d.withdrawn(ctx, w.h)
+		case <-w.deadline:
+			return w.d.expired(ctx, w.h)
+		case id, ok := <-w.changes:
 			if !ok {
-				changes = nil // the store lost its connection: look now and then
+				w.changes = nil // the store lost its connection: look now and then
 			}
-			if ok && id != h.ID {
+			if ok && id != w.h.ID {
 				continue
 			}
+		case <-step.C:
+			w.escalate(ctx)
 		case <-again.C:
 		}
-		if got, err, decided := d.look(ctx, h); decided {
+		got, err, decided := w.d.look(ctx, w.h)
+		if decided {
 			return got, err
 		}
+		w.tell(got)
 	}
+}
+
+// escalate tells those who watch that more people may answer. Should that fail, they may all the same.
+func (w *waiter) escalate(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	_ = w.d.store.TouchHold(ctx, w.h.ID, "escalated")
+}
+
+// tell announces how far the hold has come, if that is further than before.
+func (w *waiter) tell(cur Hold) {
+	steps := w.h.escalated(now())
+	if len(cur.Answers) <= len(w.seen.Answers) && steps <= w.steps {
+		return
+	}
+	if len(cur.Answers) > len(w.seen.Answers) {
+		w.seen = cur
+	}
+	w.steps = steps
+	w.announce(w.seen.clone())
 }
 
 // look reads the hold once. An unreachable store decides nothing: the hold will expire.
@@ -189,8 +249,10 @@ func (d *Desk) look(ctx context.Context, h Hold) (got Hold, err error, decided b
 	switch {
 	case errors.Is(err, ErrNoHold):
 		return h, &RefusedError{Hold: h, State: StateLost, Why: "the request is gone from the store", Err: err}, true
-	case err != nil || ctx.Err() != nil || cur.State == StatePending:
+	case err != nil || ctx.Err() != nil:
 		return h, nil, false
+	case cur.State == StatePending:
+		return cur, nil, false
 	case cur.State == StateApproved:
 		got, err = d.consume(ctx, h, cur)
 		return got, err, true
@@ -251,7 +313,7 @@ func (h Hold) verify(cur Hold) error {
 			return errors.New("an answer to it does not count")
 		}
 	}
-	if !h.Terms.met(cur.Answers) {
+	if !h.Terms.met(cur.Answers, h.Asked) {
 		return errors.New("it has fewer approvals than its terms need")
 	}
 	return nil
@@ -280,7 +342,7 @@ func (d *Desk) expired(ctx context.Context, h Hold) (Hold, error) {
 func (d *Desk) withdrawn(ctx context.Context, h Hold) (Hold, error) {
 	why := "the client left"
 	err := d.end(ctx, h, StatePending, StateWithdrawn, why)
-	if errors.Is(err, ErrNotPending) && h.Terms.Grant <= 0 {
+	if errors.Is(err, ErrNotPending) && !d.outlives(ctx, h) {
 		err = d.end(ctx, h, StateApproved, StateWithdrawn, why)
 	}
 	if errors.Is(err, ErrNotPending) {
@@ -290,19 +352,30 @@ func (d *Desk) withdrawn(ctx context.Context, h Hold) (Hold, error) {
 	return h, &RefusedError{Hold: h, State: StateWithdrawn, Why: why, Err: errors.Join(context.Cause(ctx), err)}
 }
 
+// outlives reports whether the approval of h may cover operations that come after its session.
+func (d *Desk) outlives(ctx context.Context, h Hold) bool {
+	if h.Terms.Widest() != ScopeTime {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	cur, err := d.store.Hold(ctx, h.ID)
+	return err != nil || cur.Covers() == ScopeTime
+}
+
 // granted looks for an approval that covers h. It must be about the identical operation of the same principal, asked
 // for on behalf of the same people with the same facts, and meet what is asked for today.
 func (d *Desk) granted(ctx context.Context, h Hold) (Hold, bool) {
-	if h.Terms.Grant <= 0 {
+	if h.Terms.Widest() == ScopeOnce {
 		return Hold{}, false
 	}
 	at := now()
-	g, err := d.store.FindGrant(ctx, h.Principal.Key, h.Target.Name, h.Action, h.Text, at)
+	g, err := d.store.FindGrant(ctx, GrantQuery{h.Principal.Key, h.Target.Name, h.Action, h.Text, h.SessionID, at})
 	if err != nil { // nothing found, or not certain: a human is asked
 		return Hold{}, false
 	}
-	g.Terms.Grant = min(g.Terms.Grant, h.Terms.Grant)
-	if !SameOperation(g, h) || !g.GrantEnds().After(at) || !h.Terms.met(g.Answers) {
+	g.Terms.Grant, g.Terms.Session = narrowest(g.Terms, h.Terms)
+	if !SameOperation(g, h) || !g.covers(h.SessionID, at) || !h.Terms.met(g.Answers, g.Asked) {
 		return Hold{}, false
 	}
 	return g, true
@@ -342,27 +415,29 @@ func canonical(facts map[string]any) ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// met reports whether answers meet every need. One person counts once for each need, by whichever of their identities.
-func (t Terms) met(answers []Answer) bool {
+// met reports whether answers to what was asked at a time meet every need. One person counts once for each need, by
+// whichever of their identities.
+func (t Terms) met(answers []Answer, asked time.Time) bool {
 	for _, n := range t.needs() {
-		var people []Principal
-		for _, a := range answers {
-			if !a.Approve || !n.mayAnswer(a.Approver) || t.Reason && strings.TrimSpace(a.Reason) == "" {
-				continue
-			}
-			if !slices.ContainsFunc(people, func(p Principal) bool { return samePerson(p, a.Approver) }) {
-				people = append(people, a.Approver)
-			}
-		}
-		if len(people) < max(n.Quorum, 1) {
+		if len(t.people(n, answers, asked)) < max(n.Quorum, 1) {
 			return false
 		}
 	}
 	return true
 }
 
-func (n Need) mayAnswer(p Principal) bool {
-	return slices.ContainsFunc(n.Groups, func(g string) bool { return slices.Contains(p.Groups, g) })
+// people returns the different people whose approvals count for n.
+func (t Terms) people(n Need, answers []Answer, asked time.Time) []Principal {
+	var people []Principal
+	for _, a := range answers {
+		if !a.Approve || !n.mayAnswer(a.Approver, a.At.Sub(asked)) || t.Reason && strings.TrimSpace(a.Reason) == "" {
+			continue
+		}
+		if !slices.ContainsFunc(people, func(p Principal) bool { return samePerson(p, a.Approver) }) {
+			people = append(people, a.Approver)
+		}
+	}
+	return people
 }
 
 // samePerson compares by key and by verified e-mail address: one person may come from two issuers.
@@ -398,28 +473,52 @@ func (d *Desk) Answer(ctx context.Context, id string, a Answer, mayApprove func(
 	if err != nil {
 		return Hold{}, err
 	}
+	if a.Advance != "" || !a.Until.IsZero() {
+		return h, fmt.Errorf("%w: it says that it was given in advance", ErrNotApprover)
+	}
+	return d.answer(ctx, h, a, mayApprove, nil)
+}
+
+// answer takes one answer to h, as it was read. Before, if not nil, is the last thing to be asked before it is stored.
+func (d *Desk) answer(ctx context.Context, h Hold, a Answer, mayApprove func(Hold) error, before func() error) (Hold, error) {
 	if a.At = now(); h.State != StatePending || !a.At.Before(h.Expires) {
 		return h, fmt.Errorf("%w: it is %s", ErrNotPending, h.stateAt(a.At))
 	}
+	a.Approver = d.roster.At(a.Approver, a.At)
 	if err := h.mayAnswer(a, mayApprove); err != nil {
 		return h, err
 	}
 	next := StateDenied
 	if a.Approve {
 		next = StatePending
-		if h.Terms.met(append(slices.Clone(h.Answers), a)) {
+		if h.Terms.met(append(slices.Clone(h.Answers), a), h.Asked) {
 			next = StateApproved
 		}
 	}
-	h, err = d.store.AnswerHold(ctx, id, a, next)
+	if before != nil {
+		if err := before(); err != nil {
+			return h, err
+		}
+	}
+	id := h.ID
+	h, err := d.store.AnswerHold(ctx, id, a, next)
 	if err != nil {
 		return h, fmt.Errorf("answer hold %s: %w", id, err)
 	}
-	if h.State == StatePending && h.Terms.met(h.Answers) {
+	if h.State == StatePending && h.Terms.met(h.Answers, h.Asked) {
 		// Two answered at once, and neither saw the other.
 		return d.complete(ctx, h)
 	}
 	return h, nil
+}
+
+// Eligible says why p could not answer h at this moment; nil if they could, should the policy on approval:give let them.
+func (d *Desk) Eligible(p Principal, h Hold) error {
+	a := Answer{Approver: d.roster.At(p, now()), At: now()}
+	if h.stateAt(a.At) != StatePending {
+		return ErrNotPending
+	}
+	return h.mayAnswer(a, func(Hold) error { return nil })
 }
 
 // complete approves a hold whose answers suffice.
@@ -444,8 +543,11 @@ func (h Hold) mayAnswer(a Answer, mayApprove func(Hold) error) error {
 	if err := mayNot(a.Approver, h.Principal); err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(h.Terms.needs(), func(n Need) bool { return n.mayAnswer(a.Approver) }) {
-		return fmt.Errorf("%w: it is for %s", ErrNotApprover, strings.Join(h.Terms.Approvers, ", "))
+	if waited := a.At.Sub(h.Asked); !slices.ContainsFunc(h.Terms.needs(), func(n Need) bool { return n.mayAnswer(a.Approver, waited) }) {
+		return fmt.Errorf("%w: it is for %s", ErrNotApprover, strings.Join(h.MayAnswerNow(a.At), ", "))
+	}
+	if err := h.Terms.checkScope(a); err != nil {
+		return err
 	}
 	if mayApprove == nil {
 		return fmt.Errorf("%w: nothing says that you may", ErrNotApprover)
@@ -610,7 +712,7 @@ const sweepAfter = 10 * time.Minute
 // sweeps says what becomes of a hold at the start of a gate; "" leaves it as it is.
 func (d *Desk) sweeps(h Hold) (to State, why string) {
 	switch {
-	case h.Gate == d.gate && h.State == StateApproved && h.Terms.Grant > 0:
+	case h.Gate == d.gate && h.State == StateApproved && h.Covers() == ScopeTime:
 		return "", "" // a retry of the identical operation may use it while it lasts
 	case h.Gate == d.gate:
 		return StateLost, "the gate was restarted"

@@ -52,7 +52,14 @@ type Answer struct {
 	Approve  bool      `json:"approve"`
 	Reason   string    `json:"reason,omitempty"`
 	At       time.Time `json:"at"`  // set by the desk
-	Via      string    `json:"via"` // console, ssh, webhook
+	Via      string    `json:"via"` // console, ssh, advance
+
+	// What the approval covers, where the approver chose less than the policy allows; see [Terms.Scopes].
+	Scope Scope         `json:"scope,omitempty"`
+	For   time.Duration `json:"for,omitempty"` // of ScopeTime
+	// Advance is the id of the approval in advance that this answer comes from, and Until when that ends.
+	Advance string    `json:"advance,omitempty"`
+	Until   time.Time `json:"until,omitzero"`
 }
 
 // ApprovedAt returns when the last approval that was needed came in; zero if h was never approved.
@@ -67,16 +74,6 @@ func (h Hold) ApprovedAt() time.Time {
 		}
 	}
 	return at
-}
-
-// GrantEnds returns when the approval of h stops covering anything: identical operations that come later, and what it
-// already let in. Zero: h was never approved, or its approval is for this one operation, however long that takes.
-func (h Hold) GrantEnds() time.Time {
-	at := h.ApprovedAt()
-	if at.IsZero() || h.Terms.Grant <= 0 {
-		return time.Time{}
-	}
-	return at.Add(h.Terms.Grant)
 }
 
 // Errors of a [Store] and of the [Desk].
@@ -99,6 +96,13 @@ type HoldFilter struct {
 	Since  time.Time // asked at or after; zero: any time
 }
 
+// GrantQuery is the operation that an approval is looked for.
+type GrantQuery struct {
+	Principal, Target, Action, Text string // the principal by key; all must be equal
+	Session                         string // an approval for a session covers only this one
+	Now                             time.Time
+}
+
 // Store keeps holds. Each method is atomic and durable when it returns nil, also against other gates on the same store.
 // An error leaves it open whether the change was made. Text and facts come back exactly, times to the microsecond.
 type Store interface {
@@ -115,9 +119,12 @@ type Store interface {
 	Hold(ctx context.Context, id string) (Hold, error)
 	// Holds returns the holds that f chooses, newest first.
 	Holds(ctx context.Context, f HoldFilter) ([]Hold, error)
-	// FindGrant returns the newest (latest asked) hold of the identical operation that was approved (approved or consumed) and whose
-	// GrantEnds is after now, or ErrNoGrant.
-	FindGrant(ctx context.Context, principalKey, target, action, text string, now time.Time) (Hold, error)
+	// TouchHold tells everybody who watches that a pending hold has come to something, such as "escalated", without
+	// changing it. ErrNotPending, ErrNoHold.
+	TouchHold(ctx context.Context, id, event string) error
+	// FindGrant returns the newest (latest asked) hold of the identical operation that was approved (approved or
+	// consumed), whose CoversUntil is after now, and that covers the session; or ErrNoGrant.
+	FindGrant(ctx context.Context, q GrantQuery) (Hold, error)
 	// HoldChanges returns the ids of holds as they change, whoever changed them, until ctx ends; then it is closed.
 	// A change made after the call returned is reported at least once, unless the receiver is too slow or the store's
 	// connection broke: receivers look again now and then.
@@ -156,6 +163,7 @@ func (h Hold) clone() Hold {
 	h.Terms.Needs = slices.Clone(h.Terms.Needs)
 	for i := range h.Terms.Needs {
 		h.Terms.Needs[i].Groups = slices.Clone(h.Terms.Needs[i].Groups)
+		h.Terms.Needs[i].Escalate = slices.Clone(h.Terms.Needs[i].Escalate)
 	}
 	h.Answers = slices.Clone(h.Answers)
 	for i := range h.Answers {

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ type Memory struct {
 	holds    map[string]*Hold
 	order    []string // ids, oldest first
 	watchers map[chan string]struct{}
+	advances []Advance // oldest first
 }
 
 // NewMemory returns an empty store.
@@ -126,8 +128,19 @@ func (m *Memory) Holds(ctx context.Context, f HoldFilter) ([]Hold, error) {
 	return out, nil
 }
 
+// TouchHold implements [Store].
+func (m *Memory) TouchHold(ctx context.Context, id, _ string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.in(ctx, id, StatePending); err != nil {
+		return err
+	}
+	m.changed(id)
+	return nil
+}
+
 // FindGrant implements [Store].
-func (m *Memory) FindGrant(ctx context.Context, principalKey, target, action, text string, now time.Time) (Hold, error) {
+func (m *Memory) FindGrant(ctx context.Context, q GrantQuery) (Hold, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -135,11 +148,91 @@ func (m *Memory) FindGrant(ctx context.Context, principalKey, target, action, te
 	}
 	for _, id := range slices.Backward(m.order) {
 		h := m.holds[id]
-		if h.Principal.Key == principalKey && h.Target.Name == target && h.Action == action && h.Text == text && h.GrantEnds().After(now) {
+		if h.Principal.Key == q.Principal && h.Target.Name == q.Target && h.Action == q.Action && h.Text == q.Text && h.covers(q.Session, q.Now) {
 			return h.clone(), nil
 		}
 	}
 	return Hold{}, ErrNoGrant
+}
+
+// PutAdvance implements [AdvanceStore].
+func (m *Memory) PutAdvance(ctx context.Context, a Advance) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if m.advance(a.ID) != nil {
+		return ErrHoldExists
+	}
+	m.advances = append(m.advances, a.clone())
+	return nil
+}
+
+func (m *Memory) advance(id string) *Advance {
+	i := slices.IndexFunc(m.advances, func(a Advance) bool { return a.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &m.advances[i]
+}
+
+// Advance implements [AdvanceStore].
+func (m *Memory) Advance(ctx context.Context, id string) (Advance, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.advance(id)
+	if a == nil || ctx.Err() != nil {
+		return Advance{}, cmp.Or(ctx.Err(), ErrNoAdvance)
+	}
+	return a.clone(), nil
+}
+
+// Advances implements [AdvanceStore].
+func (m *Memory) Advances(ctx context.Context, endsAfter time.Time) ([]Advance, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Advance
+	for _, a := range slices.Backward(m.advances) {
+		if a.Until.After(endsAfter) {
+			out = append(out, a.clone())
+		}
+	}
+	return out, ctx.Err()
+}
+
+// UseAdvance implements [AdvanceStore].
+func (m *Memory) UseAdvance(ctx context.Context, id string, at time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.advance(id)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case a == nil:
+		return ErrNoAdvance
+	case a.State(at) != "open":
+		return ErrNotOpen
+	}
+	a.Used++
+	return nil
+}
+
+// RevokeAdvance implements [AdvanceStore].
+func (m *Memory) RevokeAdvance(ctx context.Context, id, by string, at time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.advance(id)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case a == nil:
+		return ErrNoAdvance
+	case !a.Revoked.IsZero():
+		return ErrNotOpen
+	}
+	a.Revoked, a.RevokedBy = at, by
+	return nil
 }
 
 // HoldChanges implements [Store].

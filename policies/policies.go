@@ -155,9 +155,10 @@ func (r Ref) String() string {
 
 // Need is one approval that an operation waits for: Quorum different people, each in one of Groups.
 type Need struct {
-	Policy string   `json:"policy"` // id of the policy that asks for it
-	Groups []string `json:"groups"`
-	Quorum int      `json:"quorum"`
+	Policy   string       `json:"policy"` // id of the policy that asks for it
+	Groups   []string     `json:"groups"`
+	Quorum   int          `json:"quorum"`
+	Escalate []Escalation `json:"escalate,omitempty"` // who may answer as well, after a while; soonest first
 }
 
 // Terms are the conditions of a hold. Where several policies hold the same operation their terms are combined to the
@@ -166,7 +167,9 @@ type Need struct {
 type Terms struct {
 	Approvers []string      // every group that some need names: who is worth asking
 	Wait      time.Duration // how long the operation waits for an answer
-	Grant     time.Duration // how long an approval covers identical operations; 0: this one only
+	Grant     time.Duration // how long an approval holds at most; 0 without Session: for one operation
+	Session   bool          // an approval covers nothing outside of the session that asked
+	Advance   time.Duration // the longest window of an approval that is given in advance; 0: none may be
 	Reason    bool          // whoever approves must say why
 	Quorum    int           // the fewest people who can meet all needs
 	Needs     []Need        // all must be met; empty: Quorum people of Approvers
@@ -184,6 +187,8 @@ type termsJSON struct {
 	Approvers []string `json:"approvers"`
 	Wait      string   `json:"wait"`
 	Grant     string   `json:"grant,omitempty"`
+	Session   bool     `json:"session,omitempty"`
+	Advance   string   `json:"advance,omitempty"`
 	Reason    bool     `json:"reason,omitempty"`
 	Quorum    int      `json:"quorum"`
 	Needs     []Need   `json:"needs,omitempty"`
@@ -191,9 +196,12 @@ type termsJSON struct {
 
 // MarshalJSON writes durations as people write them ("10m0s").
 func (t Terms) MarshalJSON() ([]byte, error) {
-	j := termsJSON{Approvers: t.Approvers, Wait: t.Wait.String(), Reason: t.Reason, Quorum: t.Quorum, Needs: t.Needs}
+	j := termsJSON{Approvers: t.Approvers, Wait: t.Wait.String(), Session: t.Session, Reason: t.Reason, Quorum: t.Quorum, Needs: t.Needs}
 	if t.Grant > 0 {
 		j.Grant = t.Grant.String()
+	}
+	if t.Advance > 0 {
+		j.Advance = t.Advance.String()
 	}
 	return json.Marshal(j)
 }
@@ -212,7 +220,14 @@ func (t *Terms) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("terms: grant: %w", err)
 	}
-	*t = Terms{Approvers: j.Approvers, Wait: wait, Grant: grant, Reason: j.Reason, Quorum: j.Quorum, Needs: j.Needs}
+	advance, err := parseOptional(j.Advance)
+	if err != nil {
+		return fmt.Errorf("terms: advance: %w", err)
+	}
+	*t = Terms{
+		Approvers: j.Approvers, Wait: wait, Grant: grant, Session: j.Session, Advance: advance,
+		Reason: j.Reason, Quorum: j.Quorum, Needs: j.Needs,
+	}
 	return nil
 }
 

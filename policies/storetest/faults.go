@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/sallyport-ssh/sallyport/policies"
 )
@@ -99,6 +98,11 @@ func (f *Faulty) EndHold(ctx context.Context, id string, from, to policies.State
 	return f.step("EndHold:"+string(to), func() error { return f.Store.EndHold(ctx, id, from, to, why) })
 }
 
+// TouchHold implements [policies.Store].
+func (f *Faulty) TouchHold(ctx context.Context, id, event string) error {
+	return f.step("TouchHold", func() error { return f.Store.TouchHold(ctx, id, event) })
+}
+
 // Hold implements [policies.Store].
 func (f *Faulty) Hold(ctx context.Context, id string) (h policies.Hold, err error) {
 	err = f.step("Hold", func() error {
@@ -118,9 +122,9 @@ func (f *Faulty) Holds(ctx context.Context, filter policies.HoldFilter) (hs []po
 }
 
 // FindGrant implements [policies.Store].
-func (f *Faulty) FindGrant(ctx context.Context, principalKey, target, action, text string, now time.Time) (h policies.Hold, err error) {
+func (f *Faulty) FindGrant(ctx context.Context, q policies.GrantQuery) (h policies.Hold, err error) {
 	err = f.step("FindGrant", func() error {
-		h, err = f.Store.FindGrant(ctx, principalKey, target, action, text, now)
+		h, err = f.Store.FindGrant(ctx, q)
 		return err
 	})
 	return h, err

@@ -37,6 +37,8 @@ func Run(t *testing.T, open func() policies.Store) {
 		{"grants", grants},
 		{"grants are for the identical operation", grantsIdentical},
 		{"grants of holds that were not approved", grantsNotApproved},
+		{"grants of what the approver chose", grantsChosen},
+		{"a touch tells and changes nothing", touch},
 		{"changes", changes},
 		{"changes end with their context", changesEnd},
 		{"a context that has ended", contextEnded},
@@ -157,7 +159,7 @@ func missing(t *testing.T, s policies.Store) {
 	_, err = s.AnswerHold(t.Context(), "nothing1", Answer("bob", true), policies.StateApproved)
 	wantErr(t, "AnswerHold", err, policies.ErrNoHold)
 	wantErr(t, "EndHold", s.EndHold(t.Context(), "nothing1", policies.StatePending, policies.StateLost, ""), policies.ErrNoHold)
-	_, err = s.FindGrant(t.Context(), "k", "t", "a", "x", base)
+	_, err = s.FindGrant(t.Context(), policies.GrantQuery{Principal: "k", Target: "t", Action: "a", Text: "x", Now: base})
 	wantErr(t, "FindGrant", err, policies.ErrNoGrant)
 	holds, err := s.Holds(t.Context(), policies.HoldFilter{})
 	if err != nil || len(holds) != 0 {
@@ -342,7 +344,9 @@ func list(t *testing.T, s policies.Store) {
 
 func find(t *testing.T, s policies.Store, h policies.Hold, at time.Time) (policies.Hold, error) {
 	t.Helper()
-	return s.FindGrant(t.Context(), h.Principal.Key, h.Target.Name, h.Action, h.Text, at)
+	return s.FindGrant(t.Context(), policies.GrantQuery{
+		Principal: h.Principal.Key, Target: h.Target.Name, Action: h.Action, Text: h.Text, Session: h.SessionID, Now: at,
+	})
 }
 
 func grants(t *testing.T, s policies.Store) {
@@ -420,6 +424,64 @@ func grantsNotApproved(t *testing.T, s policies.Store) {
 	if got, err := find(t, s, Hold("aaaaaa00"), at); !errors.Is(err, policies.ErrNoGrant) {
 		t.Errorf("found %s (%s), %v", got.ID, got.State, err)
 	}
+}
+
+func grantsChosen(t *testing.T, s policies.Store) {
+	at := base.Add(2 * time.Minute)
+	for i, tt := range []struct {
+		name    string
+		session bool // the terms': no wider than the session
+		scope   policies.Scope
+		length  time.Duration
+		same    bool // it covers the same session
+		other   bool // and another one
+	}{
+		{"the policy's", false, "", 0, true, true},
+		{"once", false, policies.ScopeOnce, 0, false, false},
+		{"the session", false, policies.ScopeSession, 0, true, false},
+		{"two minutes", false, policies.ScopeTime, 2 * time.Minute, true, true},
+		{"less than has passed", false, policies.ScopeTime, 30 * time.Second, false, false},
+		{"the policy's session", true, "", 0, true, false},
+		{"once of a session", true, policies.ScopeOnce, 0, false, false},
+	} {
+		h := Hold(fmt.Sprintf("aaaaaa3%d", i))
+		h.Text = tt.name
+		if h.Terms.Session = tt.session; tt.session {
+			h.Terms.Grant = 0
+		}
+		put(t, s, h)
+		a := Answer("bob", true)
+		a.Scope, a.For = tt.scope, tt.length
+		answer(t, s, h.ID, a, policies.StateApproved)
+		_, err := find(t, s, h, at)
+		if got := err == nil; got != tt.same {
+			t.Errorf("%s: covers its own session: %v", tt.name, err)
+		}
+		h.SessionID = "another0000000000001"
+		_, err = find(t, s, h, at)
+		if got := err == nil; got != tt.other {
+			t.Errorf("%s: covers another session: %v", tt.name, err)
+		}
+	}
+}
+
+func touch(t *testing.T, s policies.Store) {
+	h := Hold("aaaaaa01")
+	put(t, s, h)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	changes, err := s.HoldChanges(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.TouchHold(t.Context(), h.ID, "escalated"); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, changes, h.ID)
+	same(t, get(t, s, h.ID), h)
+	wantErr(t, "touching nothing", s.TouchHold(t.Context(), "aaaaaa99", "escalated"), policies.ErrNoHold)
+	answer(t, s, h.ID, Answer("bob", false), policies.StateDenied)
+	wantErr(t, "touching what ended", s.TouchHold(t.Context(), h.ID, "escalated"), policies.ErrNotPending)
 }
 
 // expect waits until id is reported.

@@ -14,3 +14,7 @@ func TestMemory(t *testing.T) {
 func TestFaultyWithoutFaults(t *testing.T) {
 	storetest.Run(t, func() policies.Store { return storetest.NewFaulty(policies.NewMemory()) })
 }
+
+func TestMemoryAdvances(t *testing.T) {
+	storetest.RunAdvances(t, func() policies.AdvanceStore { return policies.NewMemory() })
+}

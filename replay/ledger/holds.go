@@ -65,7 +65,7 @@ func (l *Ledger) putHold(ctx context.Context, h policies.Hold) error {
 		if err != nil {
 			return err
 		}
-		return t.notify(ctx, topicHolds, h.ID)
+		return t.holdEvent(ctx, h.ID, string(policies.StatePending))
 	})
 	if err == nil {
 		l.changed(topicHolds, h.ID)
@@ -138,23 +138,39 @@ func (l *Ledger) changeHold(ctx context.Context, id string, from policies.State,
 		change(&h)
 		var c check
 		args := []any{
-			id, string(h.State), micros(h.Ended), micros(h.GrantEnds()), micros(time.Now()), c.text("reason", h.Why, MaxNote),
-			c.answers(h.Answers),
+			id, string(h.State), micros(h.Ended), micros(h.CoversUntil()), micros(time.Now()), c.text("reason", h.Why, MaxNote),
+			c.answers(h.Answers), coveredSession(h),
 		}
 		if c.err != nil {
 			return c.err
 		}
-		err = found(t.exec(ctx, `UPDATE holds SET state = $2, ended = $3, granted_until = $4, changed = $5, why = $6, answers = $7
-			WHERE id = $1`, args...))
+		err = found(t.exec(ctx, `UPDATE holds SET state = $2, ended = $3, granted_until = $4, changed = $5, why = $6, answers = $7,
+			granted_session = $8 WHERE id = $1`, args...))
 		if err != nil {
 			return err
 		}
-		return t.notify(ctx, topicHolds, id)
+		return t.holdEvent(ctx, id, eventOf(h))
 	})
 	if err == nil {
 		l.changed(topicHolds, id)
 	}
 	return err
+}
+
+// coveredSession is the one session that the approval of h covers; "" for those of any.
+func coveredSession(h policies.Hold) string {
+	if h.Covers() == policies.ScopeSession {
+		return h.SessionID
+	}
+	return ""
+}
+
+// eventOf names what became of h with its last change.
+func eventOf(h policies.Hold) string {
+	if h.State == policies.StatePending {
+		return "answered"
+	}
+	return string(h.State)
 }
 
 const selectHolds = `SELECT id, session_id, connection_id, gate, action, text, state, asked, expires, ended, why, answers, body FROM holds`
@@ -169,12 +185,13 @@ func (l *Ledger) Hold(ctx context.Context, id string) (policies.Hold, error) {
 }
 
 // FindGrant implements [policies.Store].
-func (l *Ledger) FindGrant(ctx context.Context, principalKey, target, action, text string, now time.Time) (policies.Hold, error) {
-	sum := sha256.Sum256([]byte(text))
+func (l *Ledger) FindGrant(ctx context.Context, q policies.GrantQuery) (policies.Hold, error) {
+	sum := sha256.Sum256([]byte(q.Text))
 	h, err := scanHold(func(dest ...any) error {
 		return l.row(ctx, selectHolds+` WHERE principal_key = $1 AND text_sha256 = $2 AND granted_until > $3 AND target = $4
-			AND action = $5 AND text = $6 AND state IN ('approved', 'consumed') ORDER BY asked DESC, n DESC LIMIT 1`,
-			[]any{principalKey, sum[:], micros(now), target, action, []byte(text)}, dest...)
+			AND action = $5 AND text = $6 AND state IN ('approved', 'consumed') AND granted_session IN ('', $7)
+			ORDER BY asked DESC, n DESC LIMIT 1`,
+			[]any{q.Principal, sum[:], micros(q.Now), q.Target, q.Action, []byte(q.Text), q.Session}, dest...)
 	})
 	if errors.Is(err, ErrNotFound) {
 		err = policies.ErrNoGrant

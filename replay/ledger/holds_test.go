@@ -128,7 +128,7 @@ func TestFindGrant(t *testing.T) {
 		h := hold("hold0001")
 		put(t, l, h)
 		find := func(principal, target, action, text string, now time.Time) error {
-			_, err := l.FindGrant(ctx, principal, target, action, text, now)
+			_, err := l.FindGrant(ctx, policies.GrantQuery{Principal: principal, Target: target, Action: action, Text: text, Now: now})
 			return err
 		}
 		wantErr(t, find(h.Principal.Key, "web1", h.Action, h.Text, began), policies.ErrNoGrant)
@@ -138,7 +138,9 @@ func TestFindGrant(t *testing.T) {
 		if err := l.EndHold(ctx, h.ID, policies.StateApproved, policies.StateConsumed, ""); err != nil {
 			t.Fatal(err)
 		}
-		got, err := l.FindGrant(ctx, h.Principal.Key, "web1", h.Action, h.Text, began.Add(time.Hour-time.Microsecond))
+		got, err := l.FindGrant(ctx, policies.GrantQuery{
+			Principal: h.Principal.Key, Target: "web1", Action: h.Action, Text: h.Text, Now: began.Add(time.Hour - time.Microsecond),
+		})
 		if err != nil || got.ID != h.ID {
 			t.Errorf("%s, %v", got.ID, err)
 		}
@@ -343,5 +345,15 @@ func TestHoldStore(t *testing.T) {
 			fresh = newPostgres
 		}
 		storetest.Run(t, func() policies.Store { return open(t, fresh(t)) })
+	})
+}
+
+func TestAdvanceStore(t *testing.T) {
+	onBoth(t, func(t *testing.T, _ string) {
+		fresh := newSQLite
+		if strings.HasSuffix(t.Name(), "postgres") {
+			fresh = newPostgres
+		}
+		storetest.RunAdvances(t, func() policies.AdvanceStore { return open(t, fresh(t)) })
 	})
 }
