@@ -29,6 +29,9 @@ func (a *Auditor) Decided(op Operation, d policies.Decision) error {
 	}
 	if e.Denied {
 		e.Kind += ".denied"
+		if !a.Gate.denials.take(op.Principal.Key, op.Principal.Key) {
+			return nil // counted
+		}
 	}
 	return store(a.Ledger, e)
 }
@@ -39,7 +42,10 @@ func (a *Auditor) Answered(Operation, policies.Hold, error) error { return nil }
 
 // auditDenied notes an operation of this connection that has no session to stand in.
 func (c *connection) auditDenied(op Operation, d policies.Decision) error {
-	c.log.Warn("refused", "action", op.Action, "target", op.Target.Name, "policy", firstRef(d).ID, "why", d.Why)
+	c.refused("refused", "action", op.Action, "target", op.Target.Name, "policy", firstRef(d).ID, "why", d.Why)
+	if !c.srv.o.Gate.denials.take(c.principal.Key, c.principal.Key) {
+		return nil // counted
+	}
 	return store(c.srv.o.Ledger, ledger.Event{
 		Kind: op.Action + ".denied", Gate: c.srv.o.Gate.name, Actor: c.principal.Key, ActorName: c.principal.String(),
 		Source: c.source.String(), SessionID: op.SessionID, Target: op.Target.Name, Denied: true,

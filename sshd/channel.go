@@ -32,10 +32,12 @@ type asked struct {
 }
 
 // prepare answers requests until one starts the session. It reports false when none did.
-func (a *asked) prepare(requests <-chan *ssh.Request) bool {
+func (a *asked) prepare(requests <-chan *ssh.Request, refused func(kind string)) bool {
 	for r := range requests {
 		ok := false
 		switch r.Type {
+		case "auth-agent-req@openssh.com", "x11-req":
+			refused(r.Type)
 		case "env":
 			ok = a.setEnv(r.Payload)
 		case "pty-req":
@@ -150,7 +152,7 @@ func (s *session) requests(requests <-chan *ssh.Request) {
 		case "eow@openssh.com":
 			ok = true
 		case "auth-agent-req@openssh.com", "x11-req":
-			s.c.log.Info("channel request refused", "type", r.Type)
+			s.c.requestRefused(r.Type)
 		}
 		if r.WantReply {
 			_ = r.Reply(ok, nil)
@@ -158,6 +160,9 @@ func (s *session) requests(requests <-chan *ssh.Request) {
 	}
 	s.cancel(errChannelClosed)
 }
+
+// requestRefused logs a request that SSH has no room to give a reason for.
+func (c *connection) requestRefused(kind string) { c.refused("channel request refused", "type", kind) }
 
 func (s *session) windowChange(payload []byte) bool {
 	var m struct{ Cols, Rows, Width, Height uint32 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +45,7 @@ type inner struct {
 }
 
 // serveConn runs one connection from handshake to end. When it returns, nothing of it is left.
-// Authenticated is called once the client has proved who it is.
+// Authenticated is called once the client has proved who it is and may come in.
 func (s *Server) serveConn(ctx context.Context, nc net.Conn, in *inner, authenticated func()) {
 	defer nc.Close()
 	host := s.o.Name
@@ -57,18 +58,19 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, in *inner, authenti
 		return
 	}
 	conn, channels, requests, err := handshake(nc, config, s.o.HandshakeTimeout)
-	authenticated()
+	source := sourceOf(nc.RemoteAddr())
 	if err != nil {
-		s.o.Log.Info("handshake failed", "source", sourceOf(nc.RemoteAddr()), "error", show(err.Error()))
+		s.refused(s.o.Log, source.String(), "handshake failed", "source", source, "error", show(err.Error()))
 		return
 	}
 	defer conn.Close()
 	c, err := s.newConnection(ctx, conn, in)
 	if err != nil {
-		s.o.Log.Warn("connection refused", "source", sourceOf(nc.RemoteAddr()), "error", show(err.Error()))
+		s.refused(s.o.Log, source.String(), "connection refused", "source", source, "user", show(conn.User()), "error", show(err.Error()))
 		refuseAll(conn, channels, requests, err)
 		return
 	}
+	authenticated()
 	defer s.forget(c)
 	c.serve(channels, requests)
 }
@@ -93,7 +95,9 @@ func (s *Server) newConnection(ctx context.Context, conn *ssh.ServerConn, in *in
 	} else {
 		c.id = in.outer.id
 		c.route, err = in.target.route(conn.User())
-		if c.principal.Key != in.outer.principal.Key {
+		// The same in every respect: a policy that let the outer one jump must not find an agent where
+		// it saw a human, or other groups.
+		if !reflect.DeepEqual(c.principal, in.outer.principal) {
 			err = publicError("the inner connection has another identity than the outer one")
 		}
 	}
@@ -200,7 +204,7 @@ func (c *connection) globalRequests(requests <-chan *ssh.Request) {
 			c.noMore.Store(true)
 		case "keepalive@openssh.com":
 		default:
-			c.log.Warn("global request refused", "type", show(r.Type))
+			c.refused("global request refused", "type", show(r.Type))
 		}
 		if r.WantReply {
 			_ = r.Reply(false, nil)
@@ -223,11 +227,15 @@ func (c *connection) channel(nc ssh.NewChannel) {
 		_ = nc.Reject(ssh.Prohibited, "sallyport: a jump ends at its target; forward from the gate instead")
 		return
 	default:
-		c.log.Warn("channel refused", "type", show(t))
+		c.refused("channel refused", "type", show(t))
 		_ = nc.Reject(ssh.Prohibited, "sallyport: channels of this type are not let through")
 		return
 	}
-	if err := c.fresh(); err != nil {
+	err := c.fresh()
+	if err == nil && c.srv.o.Gate.denials.full(c.principal.Key) {
+		err = errTooManyRefused
+	}
+	if err != nil {
 		_ = nc.Reject(ssh.Prohibited, "sallyport: "+publicText(err))
 		return
 	}
@@ -261,6 +269,13 @@ func (c *connection) fresh() error {
 		return errRevoked
 	}
 	return nil
+}
+
+var errRevoked = publicError("the certificate was revoked")
+
+// refused logs what this connection was refused.
+func (c *connection) refused(msg string, args ...any) {
+	c.srv.refused(c.log, c.principal.Key, msg, args...)
 }
 
 // principalOf is an identity as policies know it.

@@ -95,10 +95,13 @@ func (s *session) Decided(op Operation, d policies.Decision) error {
 			return err
 		}
 	}
+	s.asking(op.ID)
+	if key := s.c.principal.Key; d.Effect == policies.EffectDeny && !s.c.srv.o.Gate.denials.take(key, key) {
+		return nil // counted
+	}
 	s.opMu.Lock()
 	defer s.opMu.Unlock()
 	s.sequence++
-	s.asking(op.ID)
 	now := time.Now()
 	text := s.maskText(op.Text)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), ledgerTimeout)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -15,11 +16,12 @@ type Gate struct {
 	name     string
 	policies *policies.Engine
 	desk     *policies.Desk
+	denials  *limiter // that are written down, by identity
 }
 
 // NewGate returns the gate called name. Name tells gates apart that share a ledger.
 func NewGate(name string, engine *policies.Engine, desk *policies.Desk) *Gate {
-	return &Gate{name: name, policies: engine, desk: desk}
+	return &Gate{name: name, policies: engine, desk: desk, denials: newLimiter(denialsEach, math.MaxInt)}
 }
 
 // An Operation is the smallest thing that is decided on.

@@ -76,7 +76,8 @@ func (s *Server) authenticate(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Pe
 	perms, err := s.o.Authenticate(meta, key)
 	var refused *certs.CertError
 	if errors.As(err, &refused) {
-		s.o.Log.Info("certificate refused", "source", sourceOf(meta.RemoteAddr()), "user", show(meta.User()), "error", show(refused.Error()))
+		source := sourceOf(meta.RemoteAddr())
+		s.refused(s.o.Log, source.String(), "certificate refused", "source", source, "user", show(meta.User()), "error", show(refused.Error()))
 		if refused.Ours {
 			return nil, &ssh.BannerError{Err: err, Message: "sallyport: your certificate was refused: " + show(refused.Why) + "\r\n"}
 		}
@@ -88,9 +89,18 @@ func (s *Server) authenticate(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Pe
 func handshake(c net.Conn, config *ssh.ServerConfig, timeout time.Duration) (*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
 	timer := time.AfterFunc(timeout, func() { c.Close() })
 	conn, channels, requests, err := ssh.NewServerConn(c, config)
-	if !timer.Stop() && err == nil {
+	late := !timer.Stop()
+	if late && err == nil {
 		conn.Close()
-		err = errors.New("authentication took too long")
+	}
+	if late {
+		err = fmt.Errorf("not authenticated within %v", timeout)
+	}
+	// Why this side closed it says more than that it is closed.
+	if w, ok := c.(*wire); ok && err != nil {
+		if why := w.why.Load(); why != nil {
+			err = *why
+		}
 	}
 	return conn, channels, requests, err
 }

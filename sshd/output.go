@@ -240,5 +240,9 @@ func (s *session) sayRefused(r *Refusal) {
 
 func (s *session) sayEnded(err error) {
 	text := publicText(err)
-	s.out.say(notice{Event: "ended", Target: s.route.target.Name, Reason: text, Exit: 255, lines: []string{text}})
+	target := GateName
+	if s.route.target != nil {
+		target = s.route.target.Name
+	}
+	s.out.say(notice{Event: "ended", Target: target, Reason: text, Exit: 255, lines: []string{text}})
 }

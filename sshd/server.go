@@ -14,7 +14,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,7 +65,7 @@ type Options struct {
 	MaxConnectionsPerIdentity int
 	MaxSessionsPerConnection  int
 	KeepAlive                 time.Duration
-	// RevocationCheck is how often live connections are held against the revocations. Default 2s.
+	// RevocationCheck is how often the certificates of live connections are looked at again. Default 2s.
 	RevocationCheck time.Duration
 
 	Log *slog.Logger
@@ -73,6 +75,7 @@ type Options struct {
 type Server struct {
 	o        Options
 	startups *startups
+	lines    *limiter // of the log, that whoever is refused can cause
 
 	wg     sync.WaitGroup // all connections
 	ctx    context.Context
@@ -94,6 +97,7 @@ func New(o Options) *Server {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Server{
 		o: o, startups: newStartups(o.MaxStartups, o.MaxStartupsPerSource), ctx: ctx, cancel: cancel,
+		lines:     newLimiter(linesPerSource, linesInAll),
 		listeners: map[net.Listener]bool{}, conns: map[*connection]bool{},
 		identities: map[string]int{}, sessions: map[string]*session{},
 	}
@@ -105,7 +109,8 @@ func (s *Server) Serve(l net.Listener) error {
 		l.Close()
 		return ErrServerClosed
 	}
-	s.wg.Go(s.watchRevocations)
+	s.wg.Go(s.watchCertificates)
+	s.wg.Go(func() { s.watchFloods(s.ctx) })
 	for backoff := time.Duration(0); ; {
 		c, err := l.Accept()
 		if err != nil {
@@ -137,15 +142,16 @@ func (s *Server) begin(c net.Conn) {
 		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: s.o.KeepAlive, Interval: s.o.KeepAlive, Count: 3})
 	}
 	source := sourceOf(c.RemoteAddr())
-	place, err := s.startups.begin(source, func() { c.Close() })
+	w := newWire(c)
+	place, err := s.startups.begin(source, func() { w.closeFor(errGaveWay) })
 	if err != nil {
-		s.o.Log.Warn("connection turned away", "source", source, "reason", err.Error())
+		s.refused(s.o.Log, source.String(), "connection turned away", "source", source, "reason", err.Error())
 		turnAway(c)
 		return
 	}
 	s.wg.Go(func() {
 		defer s.startups.end(place)
-		s.serveConn(s.ctx, &wire{Conn: c}, nil, func() { s.startups.end(place) })
+		s.serveConn(s.ctx, w, nil, func() { s.startups.end(place) })
 	})
 }
 
@@ -228,9 +234,10 @@ func (e *killedError) Error() string {
 	return msg
 }
 
-// watchRevocations ends connections whose certificate was revoked after the handshake. Running sessions
-// outlive the certificate's validity, which was checked when they were opened, but not its revocation.
-func (s *Server) watchRevocations() {
+// watchCertificates ends connections whose certificate was revoked after the handshake, with all that
+// runs in them. A certificate that runs out ends its connection when nothing runs there any more: sessions
+// outlive its validity, which is asked for again when one begins (see fresh), but not its revocation.
+func (s *Server) watchCertificates() {
 	tick := time.NewTicker(s.o.RevocationCheck)
 	defer tick.Stop()
 	for {
@@ -240,18 +247,16 @@ func (s *Server) watchRevocations() {
 		case <-tick.C:
 		}
 		s.mu.Lock()
-		var revoked []*connection
-		for c := range s.conns {
-			if s.o.Revoked(c.certificate) {
-				revoked = append(revoked, c)
-			}
-		}
+		open := slices.Collect(maps.Keys(s.conns))
 		s.mu.Unlock()
-		for _, c := range revoked {
-			c.log.Warn("connection ended: certificate revoked")
-			c.cancel(errRevoked)
+		for _, c := range open {
+			switch err := c.fresh(); {
+			case err == errRevoked:
+				c.log.Warn("connection ended: certificate revoked")
+				c.cancel(err)
+			case err != nil && c.channels.Load() == 0:
+				c.cancel(err)
+			}
 		}
 	}
 }
-
-var errRevoked = publicError("the certificate was revoked")

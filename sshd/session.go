@@ -44,7 +44,7 @@ func (c *connection) session(nc ssh.NewChannel) {
 	}
 	defer ch.Close()
 	s := &session{c: c, id: NewSessionID(), route: c.route, ch: ch}
-	if !s.asked.prepare(requests) {
+	if !s.asked.prepare(requests, c.requestRefused) {
 		return
 	}
 	s.started = time.Now()
@@ -53,6 +53,12 @@ func (c *connection) session(nc ssh.NewChannel) {
 	defer s.cancel(nil)
 	defer s.hushed()
 	c.wg.Go(func() { s.requests(requests) }) // ends when the channel is closed
+	// The channel may have been opened long ago, and kept for later.
+	if err := c.fresh(); err != nil {
+		s.sayEnded(err)
+		s.exit(shells.Exit{Status: 255})
+		return
+	}
 	if s.route.target == nil {
 		s.exit(s.gateCommand())
 		return

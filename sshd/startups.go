@@ -6,8 +6,12 @@ import (
 	"sync"
 )
 
-// errSourceBusy refuses a source that has too many connections waiting to authenticate.
-var errSourceBusy = errors.New("too many unauthenticated connections from this source")
+var (
+	// errSourceBusy refuses a source that has too many connections waiting to authenticate.
+	errSourceBusy = errors.New("too many unauthenticated connections from this source")
+	// errGaveWay is why a connection ended that waited while too many others did.
+	errGaveWay = errors.New("gave way: too many connections wait to authenticate, most of them from this source")
+)
 
 // startups bounds connections that have not authenticated yet, in all and for each source. When all
 // places are taken the oldest connection of the busiest source gives way: one that is honest needs
