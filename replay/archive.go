@@ -34,19 +34,39 @@ type Options struct {
 	// OnAlarm hears of what an operator must know. It must not block.
 	OnAlarm func(Alarm)
 
-	SpoolLimit int64            // bytes; new sessions are refused at nine tenths of it, recordings fail at it. Default 8 GiB
-	Checkpoint time.Duration    // how old an unsigned byte may grow. Default 500 ms, at most 700 ms
-	ShipAfter  time.Duration    // how old an unshipped byte may grow. Default 3 s
-	Shippers   int              // segments under way at once. Default 16
-	Keep       store.PutOptions // how the store is to keep segments
+	SpoolLimit int64         // bytes; new sessions are refused at nine tenths of it, recordings fail at it. Default 8 GiB
+	MinFree    int64         // bytes free on the spool's disk below which new sessions are refused. Default 256 MiB, at most a twentieth of the disk
+	Checkpoint time.Duration // how old an unsigned byte may grow. Default 500 ms, at most 700 ms
+	ShipAfter  time.Duration // how old an unshipped byte may grow. Default 3 s
+	Shippers   int           // segments under way at once. Default 16
+	Keep       Keep
+}
+
+// Keep says how the store is to hold on to what is shipped. The zero value leaves that to the store.
+type Keep struct {
+	Lock       time.Duration // object lock, from the time of shipping
+	Governance bool          // a lock that privileged users of the store can lift; else nobody can
+	LegalHold  bool
+}
+
+func (k Keep) put(now time.Time) store.PutOptions {
+	o := store.PutOptions{ContentType: "application/zstd", LegalHold: k.LegalHold}
+	if k.Lock > 0 {
+		o.RetainUntil, o.Governance = now.Add(k.Lock), k.Governance
+	}
+	return o
 }
 
 // Alarm is something an operator must know.
 type Alarm struct {
 	Session string // "" when it is about the archive as a whole
-	What    string // "record", "sync", "seal", "ship", "quarantine"
+	What    string // one of Alarms
 	Err     error
 }
+
+// Alarms are what an alarm can be about: writing, flushing and sealing a recording, shipping it, damage that
+// was set aside, and no room left in the spool.
+var Alarms = []string{"record", "sync", "seal", "ship", "quarantine", "room"}
 
 // What the archive does when nothing else is said.
 const (
@@ -73,6 +93,7 @@ type Archive struct {
 	lib   *Library
 	dir   *os.File // the spool; holds its lock
 	used  atomic.Int64
+	room  room
 	stats counters
 
 	ctx    context.Context // of the background work
@@ -99,6 +120,8 @@ type Stats struct {
 	Waiting     int           // recordings that are sealed or broken and still in the spool
 	SpoolBytes  int64         // bytes in the spool
 	SpoolLimit  int64         // and how many there may be
+	DiskFree    int64         // bytes free on the spool's disk
+	Refusing    bool          // new sessions are refused, but for essential ones
 	Behind      time.Duration // age of the oldest byte that is not in the store yet
 	Started     uint64
 	Sealed      uint64
@@ -123,6 +146,7 @@ func OpenArchive(o Options) (*Archive, error) {
 	if err := a.lockSpool(); err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
+	a.reserve()
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.wg.Go(a.syncLoop)
 	a.wg.Go(a.shipLoop)
@@ -193,8 +217,7 @@ func (a *Archive) start(ctx context.Context, m Meta) (*Recording, error) {
 	if !sessionID.MatchString(m.SessionID) {
 		return nil, ErrSessionID
 	}
-	used := a.used.Load()
-	if used >= a.o.SpoolLimit || used >= a.o.SpoolLimit/10*9 && !m.Essential {
+	if a.used.Load() >= a.limit(m.Essential) || !m.Essential && a.Refusing() {
 		return nil, ErrSpoolFull
 	}
 	if m.Gate == "" {
@@ -204,7 +227,7 @@ func (a *Archive) start(ctx context.Context, m Meta) (*Recording, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session key: %w", err)
 	}
-	r := &Recording{a: a, id: m.SessionID, added: time.Now()}
+	r := &Recording{a: a, id: m.SessionID, added: time.Now(), essential: m.Essential}
 	if err := a.add(r); err != nil {
 		return nil, err
 	}
@@ -255,7 +278,7 @@ func (a *Archive) alarm(session, what string, err error) {
 // Stats returns figures for metrics.
 func (a *Archive) Stats() Stats {
 	s := Stats{
-		SpoolBytes: a.used.Load(), SpoolLimit: a.o.SpoolLimit,
+		SpoolBytes: a.used.Load(), SpoolLimit: a.o.SpoolLimit, DiskFree: a.diskFree(), Refusing: a.Refusing(),
 		Started: a.stats.started.Load(), Sealed: a.stats.sealed.Load(), Failures: a.stats.failures.Load(),
 		Segments: a.stats.segments.Load(), Shipped: a.stats.shipped.Load(), Quarantined: a.stats.quarantined.Load(),
 	}

@@ -191,7 +191,7 @@ func (h *house) spooled(t testing.TB) (names []string) {
 	entries, err := os.ReadDir(h.o.SpoolDir)
 	must(t, err)
 	for _, e := range entries {
-		if e.Name() != "quarantine" {
+		if e.Name() != "quarantine" && e.Name() != ".reserve" {
 			names = append(names, e.Name())
 		}
 	}

@@ -19,6 +19,8 @@ type Recording struct {
 	id    string
 	added time.Time
 
+	essential bool // see [Meta]
+
 	task sync.Mutex // held while it is sealed; above mu
 
 	mu      sync.Mutex
@@ -61,7 +63,7 @@ func (r *Recording) create(m Meta, o cast.WriterOptions) error {
 	o.Header = cast.Header{
 		Cols: m.Cols, Rows: m.Rows, Type: m.Term, Timestamp: m.Started, Command: m.Command, Env: m.Env, Title: title(m),
 	}
-	r.w, err = cast.NewWriter(f, o)
+	r.w, err = cast.NewWriter(spoolFile{f, r}, o)
 	if err == nil && !m.Pty {
 		// Without a terminal a line feed alone ends a line: newline mode (ECMA-48 LNM) has players show it so.
 		err = r.w.Output(cast.Gate, []byte("\x1b[20h"))
@@ -111,7 +113,7 @@ func (r *Recording) ready() error {
 		return r.err
 	case r.ended:
 		return cast.ErrClosed
-	case r.a.used.Load() >= r.a.o.SpoolLimit:
+	case r.a.used.Load() >= r.a.limit(r.essential), !r.essential && r.a.room.gone.Load():
 		return r.fail("record", ErrSpoolFull)
 	}
 	return nil

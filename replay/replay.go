@@ -57,8 +57,9 @@ type Meta struct {
 	Started      time.Time         `json:"started"`         // zero: now
 	ClientAddr   string            `json:"client_addr,omitempty"`
 
-	// Essential lets the session start although the spool has passed the mark at which others are
-	// refused: an administrator's way in. The spool's hard limit still holds.
+	// Essential lets the session start and go on although the spool has passed the mark at which others are
+	// refused and its limit, by a tenth, and has it written to a reserve when the disk is full: an
+	// administrator's way in.
 	Essential bool `json:"essential,omitempty"`
 }
 

@@ -213,9 +213,7 @@ func (r *Recording) put(ctx context.Context, from, to int64) error {
 	encoders.Put(e)
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
-	o := r.a.o.Keep
-	o.ContentType = "application/zstd"
-	if err := r.a.o.Store.Put(ctx, segmentKey(r.id, from, to), data, o); err != nil {
+	if err := r.a.o.Store.Put(ctx, segmentKey(r.id, from, to), data, r.a.o.Keep.put(time.Now())); err != nil {
 		return fmt.Errorf("ship: %w", err)
 	}
 	r.a.stats.segments.Add(1)

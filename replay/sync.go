@@ -20,6 +20,7 @@ func (a *Archive) syncLoop() {
 		case <-a.syncer:
 		}
 		a.syncDue(time.Now())
+		a.restock()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,9 @@ func (s *session) begin() error {
 		Target: t.Name, TargetKind: t.Kind, Login: s.route.login, Kind: string(a.kind), Command: s.maskText(a.command),
 		Env: envMap(a.env), Guard: s.guard(), Started: s.started, ClientAddr: s.c.source.String(),
 	}
+	if err := s.makeEssential(&meta); err != nil {
+		return err
+	}
 	if s.c.identity.OnBehalfOf != nil {
 		behalf := ledgerIdentity(*s.c.identity.OnBehalfOf)
 		row.OnBehalfOf = &behalf
@@ -62,6 +66,24 @@ func (s *session) begin() error {
 	}
 	s.recording = recording
 	return nil
+}
+
+// makeEssential lets those in who could make room, when others are refused for want of it, and has that
+// written down. Agents are not among them, whoever they act for.
+func (s *session) makeEssential(meta *replay.Meta) error {
+	o := &s.c.srv.o
+	if s.c.identity.Kind != "human" || !slices.ContainsFunc(s.c.identity.Groups, func(g string) bool { return slices.Contains(o.EssentialGroups, g) }) {
+		return nil
+	}
+	meta.Essential = true
+	if !o.Archive.Refusing() {
+		return nil
+	}
+	return store(o.Ledger, ledger.Event{
+		Kind: "session.essential", Gate: o.Gate.name, Actor: s.c.principal.Key, ActorName: s.c.principal.String(),
+		Source: s.c.source.String(), SessionID: s.id, Target: s.route.target.Name,
+		Detail: map[string]any{"why": "let in although the spool of recordings has no room for others"},
+	})
 }
 
 // seal ends the recording, and by that the ledger's row. Err is why the session ended, where the process

@@ -50,6 +50,8 @@ type Options struct {
 	Desk    *policies.Desk
 	Ledger  *ledger.Ledger
 	Archive *replay.Archive
+	// EssentialGroups may open sessions when others are refused for want of room for recordings.
+	EssentialGroups []string
 	// Masks masks every output.
 	Masks *mask.Engine
 	// MaskHold is how long undecided bytes may wait before they are masked.

@@ -28,6 +28,7 @@ type commands struct {
 	Replay    replayCmd    `cmd:"" help:"Play a recording in this terminal."`
 	Export    exportCmd    `cmd:"" help:"Write a recording in another form."`
 	Verify    verifyCmd    `cmd:"" help:"Check recordings against their signatures and the ledger. Exits 0 (fine), 1 (damaged) or 2 (cannot tell)."`
+	Purge     purgeCmd     `cmd:"" help:"Remove old recordings for good; written down beforehand."`
 	Approvals approvalsCmd `cmd:"" help:"List, show, watch and answer requests that wait."`
 	Policy    policyCmd    `cmd:"" help:"Check, test and explain policies."`
 	Mask      maskCmd      `cmd:"" help:"Mask standard input as the gate would."`

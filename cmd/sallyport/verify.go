@@ -81,10 +81,11 @@ const (
 
 // verdict is one line of output.
 type verdict struct {
-	Name  string       `json:"name"`
-	Error string       `json:"error,omitempty"` // why nothing could be told
-	Code  int          `json:"code"`
-	Found *cast.Report `json:"report,omitempty"`
+	Name   string       `json:"name"`
+	Purged *time.Time   `json:"purged,omitempty"` // when it was removed on purpose, by the ledger's chain
+	Error  string       `json:"error,omitempty"`  // why nothing could be told
+	Code   int          `json:"code"`
+	Found  *cast.Report `json:"report,omitempty"`
 }
 
 func (c *verifyCmd) Run(ctx context.Context, k *kong.Kong) error {
@@ -219,11 +220,20 @@ func (a *archive) session(ctx context.Context, id string) verdict {
 		return unknown(id, err)
 	}
 	hash := ""
+	var purged *time.Time
 	if len(seals) > 0 {
-		hash = hex.EncodeToString(seals[len(seals)-1].Hash)
+		last := seals[len(seals)-1]
+		hash = hex.EncodeToString(last.Hash) // of a purged one: of what was removed
+		if last.State == ledger.Purged {
+			purged = &last.At
+		}
 	}
 	r, err := a.lib.Verify(ctx, id, hash)
 	switch {
+	case purged != nil && errors.Is(err, replay.ErrNoSession):
+		return verdict{Name: id, Purged: purged}
+	case purged != nil && err == nil && !r.OK():
+		return verdict{Name: id, Purged: purged, Found: &r} // the removal was interrupted
 	case errors.Is(err, replay.ErrNoSession) && hash != "":
 		return judge(id, cast.Report{State: cast.Tampered, Session: id, Why: "the whole recording is gone; the ledger has its seal"})
 	case err != nil:
@@ -316,6 +326,10 @@ func (v verdict) text() string {
 		return "cannot tell: " + v.Error
 	case v.Error != "":
 		return "DAMAGED: " + v.Error
+	case v.Purged != nil && r == nil:
+		return "purged " + v.Purged.UTC().Format(time.RFC3339) + ": removed on purpose, as the chain of seals says; sallyport purge is how, and the audit events say by whom"
+	case v.Purged != nil && v.Code == 0 && !r.OK():
+		return "purged " + v.Purged.UTC().Format(time.RFC3339) + ", and part of it is still in the store; the next purge removes it"
 	case r == nil:
 		return "ok"
 	case r.State == cast.Tampered:

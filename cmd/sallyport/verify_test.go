@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -225,6 +226,10 @@ func TestVerifySessions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	purged := sha256.Sum256([]byte("gggggg"))
+	for i, state := range []ledger.State{ledger.Complete, ledger.Purged} {
+		b.seals = append(b.seals, ledger.Seal{SessionID: "gggggg", Hash: purged[:], N: int64(5 + i), State: state, At: time.Unix(1e9, 0)})
+	}
 	live := r.record(t, "eeeeee")
 	if err := os.WriteFile(filepath.Join(spool, "eeeeee.cast"), live[:bytes.LastIndex(live, []byte("#sp"))], 0o600); err != nil {
 		t.Fatal(err)
@@ -246,6 +251,7 @@ func TestVerifySessions(t *testing.T) {
 		{"bbbbbb", 1, "TAMPERED: the seal is not the one in the ledger"},
 		{"cccccc", 1, "TAMPERED: the whole recording is gone; the ledger has its seal"},
 		{"eeeeee", 0, "live: "},
+		{"gggggg", 0, "purged 2001-09-09T01:46:40Z: removed on purpose"},
 		{"ffffff", 2, "cannot tell: open recording ffffff: no recording of that session"},
 	} {
 		if out, code := verifyRun(t, "--dir", "D", tt.id); code != tt.code || !strings.HasPrefix(out, tt.id+": "+tt.want) {
@@ -253,7 +259,7 @@ func TestVerifySessions(t *testing.T) {
 		}
 	}
 	out, code := verifyRun(t, "--dir", "D", "--all")
-	if lines := strings.Split(strings.TrimSpace(out), "\n"); code != 1 || len(lines) != 6 || lines[0] != "ledger: ok" {
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); code != 1 || len(lines) != 7 || lines[0] != "ledger: ok" {
 		t.Errorf("--all: exit %d\n%s", code, out)
 	}
 	b.problems = []ledger.SealProblem{{N: 2, SessionID: "bbbbbb", What: "edited"}}

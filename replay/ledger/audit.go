@@ -44,6 +44,10 @@ const insertAudit = `INSERT INTO audit (at, last, count, kind, denied, gate, act
 	ON CONFLICT (bucket) DO UPDATE SET count = audit.count + 1, last = excluded.last`
 
 func (l *Ledger) addAudit(ctx context.Context, e Event) error {
+	return l.atomically(ctx, func(t tx) error { return t.addAudit(ctx, e) })
+}
+
+func (t tx) addAudit(ctx context.Context, e Event) error {
 	if e.At.IsZero() {
 		e.At = time.Now()
 	}
@@ -57,24 +61,22 @@ func (l *Ledger) addAudit(ctx context.Context, e Event) error {
 	if c.err != nil {
 		return c.err
 	}
-	return l.atomically(ctx, func(t tx) error {
-		// Exporters continue after the last number they saw, so numbers must appear in order.
-		if err := t.serialise(ctx, "audit"); err != nil {
-			return err
-		}
-		if !e.Denied {
-			_, err := t.exec(ctx, insertAudit, append(args, nil, nil)...)
-			return err
-		}
-		minute := at / time.Minute.Microseconds()
-		source, err := t.deniedSource(ctx, e, minute)
-		if err != nil {
-			return err
-		}
-		args[6] = source
-		_, err = t.exec(ctx, insertAudit, append(args, minute, bucket(minute, e, source))...)
+	// Exporters continue after the last number they saw, so numbers must appear in order.
+	if err := t.serialise(ctx, "audit"); err != nil {
 		return err
-	})
+	}
+	if !e.Denied {
+		_, err := t.exec(ctx, insertAudit, append(args, nil, nil)...)
+		return err
+	}
+	minute := at / time.Minute.Microseconds()
+	source, err := t.deniedSource(ctx, e, minute)
+	if err != nil {
+		return err
+	}
+	args[6] = source
+	_, err = t.exec(ctx, insertAudit, append(args, minute, bucket(minute, e, source))...)
+	return err
 }
 
 // bucket is what events must share to share a row.

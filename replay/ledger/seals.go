@@ -15,7 +15,7 @@ import (
 type Seal struct {
 	SessionID string
 	Hash      []byte // the recording's final seal, 32 bytes
-	State     State  // complete, recovered, truncated
+	State     State  // complete, recovered, truncated; or purged, with the Hash of what was removed
 	At        time.Time
 
 	// Set by the ledger.
@@ -63,7 +63,7 @@ func (t tx) appendSeal(ctx context.Context, s Seal) (Seal, error) {
 	var c check
 	c.need("session id", s.SessionID)
 	c.hash("seal", s.Hash)
-	oneOf(&c, "state", s.State, Complete, Recovered, Truncated)
+	oneOf(&c, "state", s.State, Complete, Recovered, Truncated, Purged)
 	if c.err != nil {
 		return Seal{}, c.err
 	}
@@ -116,7 +116,11 @@ func (l *Ledger) Seals(ctx context.Context, after int64) ([]Seal, error) {
 }
 
 func (l *Ledger) seals(ctx context.Context, after int64) ([]Seal, error) {
-	rows, err := l.query(ctx, "SELECT "+sealColumns+" FROM seals WHERE n > $1 ORDER BY n LIMIT "+strconv.Itoa(MaxLimit), after)
+	return l.sealsWhere(ctx, "n > $1 ORDER BY n LIMIT "+strconv.Itoa(MaxLimit), after)
+}
+
+func (l *Ledger) sealsWhere(ctx context.Context, where string, args ...any) ([]Seal, error) {
+	rows, err := l.query(ctx, "SELECT "+sealColumns+" FROM seals WHERE "+where, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -134,20 +138,8 @@ func (l *Ledger) seals(ctx context.Context, after int64) ([]Seal, error) {
 
 // SealsOf returns the seals of one session, which is none before its recording is sealed.
 func (l *Ledger) SealsOf(ctx context.Context, sessionID string) ([]Seal, error) {
-	rows, err := l.query(ctx, "SELECT "+sealColumns+" FROM seals WHERE session_id = $1 ORDER BY n", sessionID)
-	if err != nil {
-		return nil, wrap("seals", err)
-	}
-	defer rows.Close()
-	var all []Seal
-	for rows.Next() {
-		s, err := scanSeal(rows.Scan)
-		if err != nil {
-			return nil, wrap("seals", err)
-		}
-		all = append(all, s)
-	}
-	return all, wrap("seals", named(rows.Err()))
+	all, err := l.sealsWhere(ctx, "session_id = $1 ORDER BY n", sessionID)
+	return all, wrap("seals", err)
 }
 
 // A Head is how far the chain of seals went at some time. Kept somewhere else (a log, a printout, an

@@ -18,6 +18,7 @@ const (
 	Complete  State = "complete"  // ended, and all of it is recorded
 	Recovered State = "recovered" // cut by a crash; the recording was sealed later, with all that was shown
 	Truncated State = "truncated" // the recording is known to lack something
+	Purged    State = "purged"    // of a seal alone: the recording was removed when its time was over
 	Lost      State = "lost"      // the gate stopped without ending it, and nobody has sealed it since
 )
 

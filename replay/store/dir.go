@@ -77,7 +77,7 @@ func (d *Dir) put(ctx context.Context, key string, data []byte, o PutOptions) er
 	if err := CheckKey(key); err != nil {
 		return err
 	}
-	if !o.RetainUntil.IsZero() || o.LegalHold {
+	if !o.RetainUntil.IsZero() || o.LegalHold || o.Governance {
 		return errors.New("a directory cannot retain objects")
 	}
 	if err := ctx.Err(); err != nil {
@@ -278,6 +278,9 @@ func (d *Dir) Delete(ctx context.Context, key string) error {
 	}
 	return nil
 }
+
+// Purge is Delete: a directory keeps nothing else.
+func (d *Dir) Purge(ctx context.Context, key string) error { return d.Delete(ctx, key) }
 
 // String names the store in logs.
 func (d *Dir) String() string { return "directory " + filepath.Clean(d.name) }

@@ -32,16 +32,31 @@ type S3Options struct {
 	CAFile    string // PEM; whom to trust instead of the system's authorities
 
 	// Credentials: the first of these that is set. Without any: AWS_* and MINIO_* of the environment, then
-	// the workload's identity (web identity, IAM role). Files are read again when the server refuses what
-	// they held, so that keys can be rotated under a running gate.
+	// the workload's identity as the environment describes it (AWS_WEB_IDENTITY_TOKEN_FILE, an IAM role).
+	// Files are read again when the server refuses what they held, so that keys can be rotated under a
+	// running gate.
 	AccessKey, SecretKey         string
 	AccessKeyFile, SecretKeyFile string // each holds one line
 	CredentialsFile, Profile     string // the AWS form; profile "default"
+	WebIdentity                  *WebIdentity
+	IAM                          *IAM
 
 	SSE      string // "" the bucket's default, "s3", or "kms"
 	KMSKeyID string // with "kms"
 
 	Timeout time.Duration // of one request, default 30 s
+}
+
+// WebIdentity is a workload's OpenID Connect token, exchanged for keys by AssumeRoleWithWebIdentity.
+type WebIdentity struct {
+	TokenFile   string // holds the token; read at each exchange, because it is short-lived
+	RoleARN     string // "" with a MinIO that goes by the token's claims
+	STSEndpoint string // URL of the exchange; "" is the store's own, as MinIO has it
+}
+
+// IAM is the role of the machine that the gate runs on, told by its cloud's metadata service.
+type IAM struct {
+	Endpoint string // URL; "" finds it by the environment, else EC2's
 }
 
 // S3 keeps objects in a bucket by plain PUT, never multipart.
@@ -78,12 +93,15 @@ func openS3(c S3Options) (*S3, error) {
 	if (c.AccessKey == "") != (c.SecretKey == "") || (c.AccessKeyFile == "") != (c.SecretKeyFile == "") {
 		return nil, errors.New("access key and secret key belong together")
 	}
-	s := &S3{bucket: c.Bucket, prefix: c.Prefix, timeout: c.Timeout, creds: c.credentials()}
+	s := &S3{bucket: c.Bucket, prefix: c.Prefix, timeout: c.Timeout}
 	if s.timeout <= 0 {
 		s.timeout = 30 * time.Second
 	}
-	transport, err := c.transport()
+	transport, err := c.transport(s.timeout)
 	if err != nil {
+		return nil, err
+	}
+	if s.creds, err = c.credentials(transport); err != nil {
 		return nil, err
 	}
 	if s.sse, err = c.encryption(); err != nil {
@@ -101,18 +119,43 @@ func openS3(c S3Options) (*S3, error) {
 	return s, err
 }
 
-func (c S3Options) credentials() *credentials.Credentials {
+func (c S3Options) credentials(transport http.RoundTripper) (*credentials.Credentials, error) {
 	switch {
 	case c.AccessKey != "":
-		return credentials.NewStaticV4(c.AccessKey, c.SecretKey, "")
+		return credentials.NewStaticV4(c.AccessKey, c.SecretKey, ""), nil
 	case c.AccessKeyFile != "":
-		return credentials.New(&keyFiles{access: c.AccessKeyFile, secret: c.SecretKeyFile})
+		return credentials.New(&keyFiles{access: c.AccessKeyFile, secret: c.SecretKeyFile}), nil
 	case c.CredentialsFile != "":
-		return credentials.NewFileAWSCredentials(c.CredentialsFile, c.Profile)
+		return credentials.NewFileAWSCredentials(c.CredentialsFile, c.Profile), nil
+	case c.WebIdentity != nil:
+		return c.webIdentity(transport)
+	case c.IAM != nil:
+		return credentials.New(&credentials.IAM{Endpoint: c.IAM.Endpoint}), nil
 	}
 	return credentials.NewChainCredentials([]credentials.Provider{
 		&credentials.EnvAWS{}, &credentials.EnvMinio{}, &credentials.IAM{},
-	})
+	}), nil
+}
+
+// webIdentity exchanges the workload's token for keys, and again before they end.
+func (c S3Options) webIdentity(transport http.RoundTripper) (*credentials.Credentials, error) {
+	w := *c.WebIdentity
+	if w.TokenFile == "" {
+		return nil, errors.New("web_identity: the file with the token is not named")
+	}
+	if w.STSEndpoint == "" {
+		w.STSEndpoint = map[bool]string{true: "http://", false: "https://"}[c.Plaintext] + c.Endpoint
+	}
+	return credentials.New(&credentials.STSWebIdentity{
+		Client: &http.Client{Transport: transport}, STSEndpoint: w.STSEndpoint, RoleARN: w.RoleARN,
+		GetWebIDTokenExpiry: func() (*credentials.WebIdentityToken, error) {
+			token, err := os.ReadFile(w.TokenFile)
+			if err != nil {
+				return nil, fmt.Errorf("web_identity: %w", err)
+			}
+			return &credentials.WebIdentityToken{Token: strings.TrimSpace(string(token))}, nil
+		},
+	}), nil
 }
 
 // keyFiles reads credentials from two files.
@@ -143,12 +186,12 @@ func (k *keyFiles) RetrieveWithCredContext(*credentials.CredContext) (credential
 	return k.Retrieve()
 }
 
-func (c S3Options) transport() (*http.Transport, error) {
+func (c S3Options) transport(timeout time.Duration) (*http.Transport, error) {
 	t, err := minio.DefaultTransport(!c.Plaintext)
 	if err != nil {
 		return nil, err
 	}
-	t.ResponseHeaderTimeout = 20 * time.Second
+	t.ResponseHeaderTimeout = min(t.ResponseHeaderTimeout, timeout)
 	if c.Plaintext {
 		return t, nil
 	}
@@ -188,6 +231,9 @@ func (s *S3) Put(ctx context.Context, key string, data []byte, o PutOptions) err
 	}
 	if !o.RetainUntil.IsZero() {
 		opts.Mode, opts.RetainUntilDate = minio.Compliance, o.RetainUntil
+		if o.Governance {
+			opts.Mode = minio.Governance
+		}
 	}
 	if o.LegalHold {
 		opts.LegalHold = minio.LegalHoldEnabled
@@ -284,7 +330,12 @@ func (s *S3) Stat(ctx context.Context, key string) (Object, error) {
 	if err != nil {
 		return Object{}, fmt.Errorf("stat %s: %w", key, err)
 	}
-	return Object{Key: key, Size: info.Size, Modified: info.LastModified}, nil
+	o := Object{Key: key, Size: info.Size, Modified: info.LastModified}
+	o.LegalHold = info.Metadata.Get("X-Amz-Object-Lock-Legal-Hold") == "ON"
+	o.RetainUntil, _ = time.Parse(time.RFC3339, info.Metadata.Get("X-Amz-Object-Lock-Retain-Until-Date")) // zero without
+	o.Encryption = info.Metadata.Get("X-Amz-Server-Side-Encryption")
+	o.KMSKeyID = info.Metadata.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id")
+	return o, nil
 }
 
 // List asks for the objects a thousand at a time.
@@ -325,6 +376,44 @@ func (s *S3) Delete(ctx context.Context, key string) error {
 		return fmt.Errorf("delete %s: %w", key, err)
 	}
 	return nil
+}
+
+// Purge removes every version of the object and every mark that one was deleted.
+func (s *S3) Purge(ctx context.Context, key string) error {
+	if err := CheckKey(key); err != nil {
+		return fmt.Errorf("purge: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the client's goroutine when there is an error
+	name := s.prefix + key
+	for v := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: name, Recursive: true, WithVersions: true}) {
+		if v.Err != nil {
+			s.refused(v.Err)
+			return fmt.Errorf("purge %s: %w", key, v.Err)
+		}
+		if v.Key != name {
+			continue
+		}
+		err := s.try(ctx, func(ctx context.Context) error {
+			return s.client.RemoveObject(ctx, s.bucket, name, minio.RemoveObjectOptions{VersionID: v.VersionID})
+		})
+		if err != nil && !errors.Is(err, ErrNotExist) {
+			return fmt.Errorf("purge %s: %w", key, s.whyKept(ctx, key, err))
+		}
+	}
+	return nil
+}
+
+// whyKept tells a lock from other reasons for which an object was not removed.
+func (s *S3) whyKept(ctx context.Context, key string, err error) error {
+	locked := minio.ToErrorResponse(err).Code == "ObjectLocked"
+	if o, serr := s.Stat(ctx, key); serr == nil && (locked || o.Retained(time.Now())) {
+		return &RetainedError{Key: key, Until: o.RetainUntil, LegalHold: o.LegalHold, Err: err}
+	}
+	if locked {
+		return &RetainedError{Key: key, Err: err}
+	}
+	return err
 }
 
 // String names the store in logs.

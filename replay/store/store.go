@@ -15,6 +15,30 @@ import (
 // ErrNotExist is returned, wrapped, for a key that holds nothing.
 var ErrNotExist = errors.New("no such object")
 
+// ErrRetained is wrapped by the [*RetainedError] of an object that may not be removed.
+var ErrRetained = errors.New("object is retained")
+
+// A RetainedError says what keeps an object from being removed.
+type RetainedError struct {
+	Key       string
+	Until     time.Time // object lock; zero: none that is known
+	LegalHold bool
+	Err       error // the store's own words, where it refused
+}
+
+func (e *RetainedError) Error() string {
+	switch {
+	case e.LegalHold:
+		return e.Key + " is under legal hold"
+	case !e.Until.IsZero():
+		return fmt.Sprintf("%s is locked until %s", e.Key, e.Until.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("%s is protected by the store: %v", e.Key, e.Err)
+}
+
+// Unwrap is [ErrRetained].
+func (e *RetainedError) Unwrap() error { return ErrRetained }
+
 // ErrKey is returned, wrapped, for a key that breaks the rules of [CheckKey].
 var ErrKey = errors.New("invalid object key")
 
@@ -23,12 +47,22 @@ type Object struct {
 	Key      string
 	Size     int64
 	Modified time.Time
+
+	// Known to Stat alone, where the store has such a thing.
+	RetainUntil time.Time // object lock; zero: none
+	LegalHold   bool
+	Encryption  string // server-side: "AES256" or "aws:kms"; "" none, or not told
+	KMSKeyID    string
 }
+
+// Retained says whether the object may not be removed at t.
+func (o Object) Retained(t time.Time) bool { return o.LegalHold || o.RetainUntil.After(t) }
 
 // PutOptions say how an object is to be kept. The zero value is plain.
 type PutOptions struct {
 	ContentType string
-	RetainUntil time.Time // object lock in compliance mode; zero: the bucket's default
+	RetainUntil time.Time // object lock; zero: the bucket's default
+	Governance  bool      // lock in governance mode, which privileged users of the store can lift; else compliance
 	LegalHold   bool
 }
 
@@ -47,6 +81,9 @@ type Store interface {
 	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
 	// Delete removes the object. Removing what is not there is no error.
 	Delete(ctx context.Context, key string) error
+	// Purge is Delete for good: where the store keeps versions, of all of them. It is a [*RetainedError]
+	// where a lock or a legal hold forbids it.
+	Purge(ctx context.Context, key string) error
 }
 
 // CheckKey says whether key may name an object: at most 512 bytes, one or more parts of a-z, A-Z, 0-9 and

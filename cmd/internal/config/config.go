@@ -245,8 +245,18 @@ type Recordings struct {
 	// OnFailure is strict (the session ends when it cannot be recorded; default) or degrade (it goes on,
 	// with an alarm).
 	OnFailure string `yaml:"on_failure"`
-	// MaxSpool is the number of bytes at which new sessions are refused. Default 8 GiB.
+	// MaxSpool is how many bytes may wait there for the store. New sessions are refused at nine tenths of
+	// it; sessions that run end at all of it. Default 8 GiB.
 	MaxSpool int64 `yaml:"max_spool"`
+	// MinFree is how many bytes must be free on the spool's disk for new sessions. Default 256 MiB, or a
+	// twentieth of the disk if that is less.
+	MinFree int64 `yaml:"min_free"`
+	// EssentialGroups may open sessions when others are refused for want of room, so that somebody can make
+	// some. Each such session is an audit event.
+	EssentialGroups []string `yaml:"essential_groups"`
+	// Retention is how long recordings are kept: older ones are purged every hour, and each purge stands in
+	// the chain of seals and among the audit events. Default: for ever.
+	Retention Duration `yaml:"retention"`
 	// Directory stores them on this machine; excludes S3.
 	Directory string `yaml:"directory"`
 	// S3 stores them in MinIO or any S3; excludes Directory.
@@ -259,15 +269,61 @@ type S3 struct {
 	Endpoint string `yaml:"endpoint"`
 	Bucket   string `yaml:"bucket"`
 	Prefix   string `yaml:"prefix"`
-	Region   string `yaml:"region"`
+	// Region is asked from the server where none is named.
+	Region string `yaml:"region"`
 	// InsecurePlaintext speaks HTTP.
 	InsecurePlaintext bool `yaml:"insecure_plaintext"`
+	// CAFile holds the authorities of the server's certificate instead of the system's.
+	CAFile string `yaml:"ca_file"`
+	// Timeout bounds one request. Default 30s.
+	Timeout Duration `yaml:"timeout"`
 	// PathStyle puts the bucket into the path, as MinIO likes it. Default true.
 	PathStyle *bool `yaml:"path_style"`
-	// AccessKeyFile and SecretKeyFile hold the credentials; default: AWS_ACCESS_KEY_ID and
-	// AWS_SECRET_ACCESS_KEY of the environment.
+	// AccessKeyFile and SecretKeyFile hold the credentials, each one line. Files are read again when the
+	// server refuses what they held. Exactly one way to get credentials, or none: then AWS_ACCESS_KEY_ID
+	// and AWS_SECRET_ACCESS_KEY of the environment, or the workload's identity as the environment has it.
 	AccessKeyFile string `yaml:"access_key_file"`
 	SecretKeyFile string `yaml:"secret_key_file"`
+	// CredentialsFile has the form of ~/.aws/credentials; Profile is its section, default "default".
+	CredentialsFile string `yaml:"credentials_file"`
+	Profile         string `yaml:"profile"`
+	// WebIdentity exchanges a workload's OpenID Connect token (a Kubernetes service account's) for keys.
+	WebIdentity *WebIdentity `yaml:"web_identity"`
+	// IAMRole takes the keys of the machine's role from its cloud's metadata service.
+	IAMRole *IAMRole `yaml:"iam_role"`
+
+	// SSE encrypts at rest by the server: "s3" with its own keys, "kms" with KMSKeyID. Empty: as the
+	// bucket is set.
+	SSE      string `yaml:"sse"`
+	KMSKeyID string `yaml:"kms_key_id"`
+	// ObjectLock keeps everybody from removing recordings. The bucket must have been made with object lock.
+	ObjectLock *ObjectLock `yaml:"object_lock"`
+}
+
+// WebIdentity is AssumeRoleWithWebIdentity.
+type WebIdentity struct {
+	// TokenFile holds the token; it is read at each exchange.
+	TokenFile string `yaml:"token_file"`
+	// RoleARN is the role to take on. Not needed by a MinIO that goes by the token's claims.
+	RoleARN string `yaml:"role_arn"`
+	// STSURL is where tokens are exchanged. Default: the store itself, as MinIO has it.
+	STSURL string `yaml:"sts_url"`
+}
+
+// IAMRole is the role of the machine.
+type IAMRole struct {
+	// MetadataURL is the metadata service. Default: found by the environment, else EC2's.
+	MetadataURL string `yaml:"metadata_url"`
+}
+
+// ObjectLock is how the store holds on to what it was given.
+type ObjectLock struct {
+	// Mode is compliance (nobody can lift the lock; default) or governance (the store's privileged can).
+	Mode string `yaml:"mode"`
+	// Retain is how long each object is locked from when it was stored. Default: as the bucket is set.
+	Retain Duration `yaml:"retain"`
+	// LegalHold puts every object under a hold that lasts until the store's operator lifts it.
+	LegalHold bool `yaml:"legal_hold"`
 }
 
 // Console is the web console's client at one of the issuers.

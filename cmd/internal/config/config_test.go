@@ -51,6 +51,7 @@ func TestLoadFillsDefaultsAndResolvesPaths(t *testing.T) {
 
 func TestLoadRefuses(t *testing.T) {
 	target := func(body string) string { return good + "targets:\n  - name: web1\n" + body }
+	s3 := func(body string) string { return strings.Replace(good, "directory: casts", "s3: {"+body+"}", 1) }
 	key := "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGi9Gqe5nJEIzUDjbfGfCQC8IVjx8Z6n9rNo3wC5tYpS"
 	for _, tt := range []struct{ name, text, want string }{
 		{"unknown key", good + "gaet: {name: x}\n", `:9:1: unknown key "gaet"; did you mean "gate"?`},
@@ -74,6 +75,23 @@ func TestLoadRefuses(t *testing.T) {
 		{"no audience", strings.Replace(good, "    audiences: [sallyport]\n", "", 1), "tokens for anybody"},
 		{"a day and more", strings.Replace(good, "{dir: ca}", "{dir: ca, user_validity: 25h}", 1), "too short or too long"},
 		{"two stores", strings.Replace(good, "directory: casts", "directory: casts, s3: {endpoint: 'a:1', bucket: b}", 1), "exactly one store"},
+		{"S3 with a scheme", s3("endpoint: 'https://h', bucket: b"), "has a scheme"},
+		{"S3 prefix without slash", s3("endpoint: h, bucket: b, prefix: x"), "run into the names"},
+		{"half a pair of keys", s3("endpoint: h, bucket: b, access_key_file: x"), "one without the other"},
+		{"two ways to get credentials", s3("endpoint: h, bucket: b, credentials_file: x, iam_role: {}"), "2 ways to get credentials"},
+		{"a profile of no file", s3("endpoint: h, bucket: b, profile: x"), "is of no file"},
+		{"web identity without token", s3("endpoint: h, bucket: b, web_identity: {role_arn: x}"), "web_identity.token_file: is missing"},
+		{"STS that is no URL", s3("endpoint: h, bucket: b, web_identity: {token_file: x, sts_url: sts}"), "is not a URL"},
+		{"unknown encryption", s3("endpoint: h, bucket: b, sse: rot13"), "no kind of encryption"},
+		{"KMS without key", s3("endpoint: h, bucket: b, sse: kms"), "one without the other"},
+		{"encryption over plain HTTP", s3("endpoint: h, bucket: b, sse: s3, insecure_plaintext: true"), "over plain HTTP"},
+		{"authorities for plain HTTP", s3("endpoint: h, bucket: b, ca_file: x, insecure_plaintext: true"), "does not go with"},
+		{"a lock that locks nothing", s3("endpoint: h, bucket: b, object_lock: {}"), "locks nothing"},
+		{"a mode without a time", s3("endpoint: h, bucket: b, object_lock: {mode: governance}"), "without a time"},
+		{"unknown mode of a lock", s3("endpoint: h, bucket: b, object_lock: {mode: hard, retain: 1h}"), "is no mode"},
+		{"purged before the lock ends", strings.Replace(s3("endpoint: h, bucket: b, object_lock: {retain: 48h}"), "spool: spool", "spool: spool, retention: 24h", 1), "shorter than the lock"},
+		{"retention of a minute", strings.Replace(good, "spool: spool", "spool: spool, retention: 1m", 1), "too short to be meant"},
+		{"negative spool", strings.Replace(good, "spool: spool", "spool: spool, max_spool: -1", 1), "is negative"},
 		{"a pattern that does not compile", good + "masking: {patterns: [{name: x, regex: '('}]}\n", "does not compile"},
 		{"token style without key", good + "masking: {style: token}\n", "needs a key"},
 		{"empty", "", "gate.name"},

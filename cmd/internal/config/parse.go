@@ -233,6 +233,11 @@ func (c *Config) resolve(dir string) {
 	if s3 := c.Recordings.S3; s3 != nil {
 		abs(&s3.AccessKeyFile)
 		abs(&s3.SecretKeyFile)
+		abs(&s3.CredentialsFile)
+		abs(&s3.CAFile)
+		if s3.WebIdentity != nil {
+			abs(&s3.WebIdentity.TokenFile)
+		}
 	}
 	for _, t := range c.Targets {
 		if t.Shell == nil {

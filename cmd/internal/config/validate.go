@@ -289,8 +289,19 @@ func (c *Config) validateStores() []problem {
 	if (r.Directory == "") == (r.S3 == nil) {
 		p.add("$.recordings", "give either directory or s3", "needs exactly one store")
 	}
-	if r.S3 != nil && (r.S3.Endpoint == "" || r.S3.Bucket == "") {
-		p.add("$.recordings.s3", "give endpoint (host:port) and bucket", "is incomplete")
+	if r.S3 != nil {
+		p = append(p, r.S3.validate("$.recordings.s3")...)
+		if l := r.S3.ObjectLock; l != nil && r.Retention > 0 && l.Retain > r.Retention {
+			p.add("$.recordings.retention", "purge no sooner than object_lock.retain allows", "%v is shorter than the lock of %v", r.Retention.D(), l.Retain.D())
+		}
+	}
+	if r.Retention > 0 && r.Retention < Duration(time.Hour) {
+		p.add("$.recordings.retention", "write 8760h for a year; leave it out to keep them for ever", "%v is too short to be meant", r.Retention.D())
+	}
+	for path, n := range map[string]int64{"$.recordings.max_spool": r.MaxSpool, "$.recordings.min_free": r.MinFree} {
+		if n < 0 {
+			p.add(path, "write a number of bytes", "%d is negative", n)
+		}
 	}
 	if r.OnFailure != "strict" && r.OnFailure != "degrade" {
 		p.add("$.recordings.on_failure", `write "strict" or "degrade"`, "%q is neither", r.OnFailure)

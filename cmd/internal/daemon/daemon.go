@@ -38,6 +38,7 @@ type Daemon struct {
 	engine    *policies.Engine
 	desk      *policies.Desk
 	archive   *replay.Archive
+	library   *replay.Library // the same recordings, for the gate's own housekeeping
 	targets   *sshd.Directory
 	openers   []func() error // to close, in order
 	gate      *sshd.Gate
@@ -155,6 +156,7 @@ func (d *Daemon) serve() {
 	d.wg.Go(func() { d.revoked.run(ctx) })
 	d.wg.Go(func() { d.endOnRequest(ctx) })
 	d.wg.Go(func() { d.watchPolicies(ctx) })
+	d.wg.Go(func() { d.purgeLoop(ctx) })
 }
 
 // stopTimeout bounds an orderly stop: sessions are told, recordings sealed and shipped.

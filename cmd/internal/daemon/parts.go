@@ -81,10 +81,27 @@ func OpenStore(ctx context.Context, c *config.Recordings) (store.Store, error) {
 	}
 	o := store.S3Options{
 		Endpoint: c.S3.Endpoint, Bucket: c.S3.Bucket, Prefix: c.S3.Prefix, Region: c.S3.Region,
-		Plaintext: c.S3.InsecurePlaintext, PathStyle: c.S3.PathStyle == nil || *c.S3.PathStyle,
+		Plaintext: c.S3.InsecurePlaintext, PathStyle: c.S3.PathStyle == nil || *c.S3.PathStyle, CAFile: c.S3.CAFile,
 		AccessKeyFile: c.S3.AccessKeyFile, SecretKeyFile: c.S3.SecretKeyFile,
+		CredentialsFile: c.S3.CredentialsFile, Profile: c.S3.Profile,
+		SSE: c.S3.SSE, KMSKeyID: c.S3.KMSKeyID, Timeout: c.S3.Timeout.D(),
+	}
+	if w := c.S3.WebIdentity; w != nil {
+		o.WebIdentity = &store.WebIdentity{TokenFile: w.TokenFile, RoleARN: w.RoleARN, STSEndpoint: w.STSURL}
+	}
+	if r := c.S3.IAMRole; r != nil {
+		o.IAM = &store.IAM{Endpoint: r.MetadataURL}
 	}
 	return store.OpenS3(ctx, o)
+}
+
+// keep is how the store is to hold on to recordings.
+func keep(c *config.Recordings) replay.Keep {
+	if c.S3 == nil || c.S3.ObjectLock == nil {
+		return replay.Keep{}
+	}
+	l := c.S3.ObjectLock
+	return replay.Keep{Lock: l.Retain.D(), Governance: l.Mode == "governance", LegalHold: l.LegalHold}
 }
 
 func (d *Daemon) openArchive(ctx context.Context) error {
@@ -97,6 +114,7 @@ func (d *Daemon) openArchive(ctx context.Context) error {
 	a, err := replay.OpenArchive(replay.Options{
 		SpoolDir: d.config.Recordings.Spool, Store: st, Signer: recorder{d.authority}, Roots: roots,
 		Gate: d.config.Gate.Name, Log: d.log, OnSeal: d.sealed, SpoolLimit: d.config.Recordings.MaxSpool,
+		MinFree: d.config.Recordings.MinFree, Keep: keep(&d.config.Recordings),
 		OnAlarm: func(a replay.Alarm) {
 			d.log.Error("recording alarm", "session", a.Session, "what", a.What, "error", a.Err)
 		},
@@ -105,6 +123,7 @@ func (d *Daemon) openArchive(ctx context.Context) error {
 		return fmt.Errorf("recordings: %w", err)
 	}
 	d.archive = a
+	d.library = &replay.Library{Spool: d.config.Recordings.Spool, Store: st, Roots: roots}
 	if _, err := d.ledger.SweepSessions(ctx, d.config.Gate.Name); err != nil {
 		return err
 	}
@@ -167,7 +186,7 @@ func (d *Daemon) openServer(context.Context) error {
 	d.server = sshd.New(sshd.Options{
 		Name: d.config.Gate.Name, HostSigners: hosts.signers, Authenticate: checker.Check, Enrich: enricher(d.config),
 		Revoked: d.revoked.has, Targets: d.targets, Gate: d.gate, Desk: d.desk, Ledger: d.ledger, Archive: d.archive,
-		Masks: masks, MaskHold: d.config.Masking.Hold.D(), Degrade: d.config.Recordings.OnFailure == "degrade",
+		EssentialGroups: d.config.Recordings.EssentialGroups, Masks: masks, MaskHold: d.config.Masking.Hold.D(), Degrade: d.config.Recordings.OnFailure == "degrade",
 		ConsoleURL: d.config.HTTP.URL, HandshakeTimeout: s.HandshakeTimeout.D(), MaxStartups: s.MaxStartups,
 		MaxStartupsPerSource: s.MaxStartupsPerSource, MaxConnectionsPerIdentity: s.MaxConnectionsPerIdentity,
 		MaxSessionsPerConnection: s.MaxSessionsPerConnection, KeepAlive: s.KeepAlive.D(), Log: d.log,
