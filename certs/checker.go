@@ -27,7 +27,7 @@ type CertError struct {
 	Serial uint64 // 0 if it was no certificate
 	KeyID  string // as the certificate claims, not proved: print it with %q
 	Why    string
-	// Ours: it names our user CA as its signer, so that whoever offers it may be told why.
+	// Ours: our user CA did sign it, so that whoever offers it may be told why.
 	Ours bool
 }
 
@@ -75,7 +75,7 @@ func (c *UserChecker) Check(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Perm
 	}
 	id, err := c.check(conn, cert)
 	if err != nil {
-		return nil, &CertError{Serial: cert.Serial, KeyID: cert.KeyId, Why: err.Error(), Ours: true}
+		return nil, &CertError{Serial: cert.Serial, KeyID: cert.KeyId, Why: err.Error(), Ours: signed(cert)}
 	}
 	p := &ssh.Permissions{
 		Extensions: wantedExtensions(cert),
@@ -128,6 +128,17 @@ func (c *UserChecker) checkAuthority(cert *ssh.Certificate) error {
 		return errors.New("not a user certificate")
 	}
 	return CheckUserKey(cert.Key)
+}
+
+// signed reports whether the key that cert names as its signer's did sign it. That is asked last of a
+// certificate that is good, and of one that is not before anybody is told why: what a stranger writes into
+// one must not be answered.
+func signed(cert *ssh.Certificate) bool {
+	unsigned := *cert
+	unsigned.Signature = nil
+	text := unsigned.Marshal()
+	text = text[:len(text)-4] // the length of the signature, PROTOCOL.certkeys
+	return cert.SignatureKey.Verify(text, cert.Signature) == nil
 }
 
 // checkShape holds a certificate to what our CA makes, so that a signature got by some other way opens

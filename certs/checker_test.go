@@ -380,3 +380,30 @@ func FuzzSource(f *testing.F) {
 		}
 	})
 }
+
+// Only what our CA signed is told why it is refused: not what a stranger wrote into a certificate of theirs,
+// or of ours.
+func TestCheckTellsOnlyOurs(t *testing.T) {
+	a := newAuthority(t, Options{})
+	_, pub := newKey(t)
+	good := signUser(t, a, pub, UserOptions{})
+	expire := func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = 1000, 2000 }
+	tampered := *good
+	expire(&tampered)
+	stranger, _ := newKey(t)
+	for _, tt := range []struct {
+		name string
+		key  *ssh.Certificate
+		want bool
+	}{
+		{"expired", forge(t, caSigner(t, a.keys.user), good, expire), true},
+		{"expired, as written by its holder", &tampered, false},
+		{"expired, by a stranger", forge(t, stranger, good, expire), false},
+	} {
+		_, err := newChecker(t, a, nil).Check(from("192.0.2.10"), tt.key)
+		var ce *CertError
+		if !errors.As(err, &ce) || ce.Ours != tt.want {
+			t.Errorf("%s: %v; told why: %v, want %v", tt.name, err, ce.Ours, tt.want)
+		}
+	}
+}
