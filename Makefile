@@ -7,6 +7,7 @@ CACHE    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sallyport
 WEB      := replay/console
 PLAYER   := $(WEB)/static/vendor/VERSION
 FUZZTIME ?= 20s
+VERSION  := $(or $(shell git describe --tags --always --dirty 2>/dev/null),devel)
 
 # Pinned tools. MinIO has no tags that the module proxy orders; this is its newest commit there.
 MINIO       := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
@@ -23,7 +24,7 @@ run: setup-run build ## start everything on this machine (Ctrl-C stops)
 
 .PHONY: build
 build: $(PLAYER) ## build bin/sallyport
-	go build -trimpath -o $(BIN) ./cmd/sallyport
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/sallyport
 
 .PHONY: test
 test: setup-test build $(SALLYPORT_MINIO) ## pass every test, with real counterparts

@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"dev": cmdDev, "stop": cmdStop, "kill9": cmdKill9, "hold": cmdHold, "eventually": cmdEventually, "patch": cmdPatch,
 			"nothing-left": cmdNothingLeft, "json": cmdJSON, "sha256": cmdSHA256, "blob": cmdBlob, "refuse-file": cmdRefuseFile,
+			"term": cmdTerm, "session": cmdSession,
 		},
 		RequireExplicitExec: true,
 	})
@@ -70,7 +71,12 @@ func setup(e *testscript.Env) error {
 	e.Setenv("DEVELOPER", filepath.Join(e.WorkDir, "d/developer/ssh_config"))
 	e.Setenv("APPROVER", filepath.Join(e.WorkDir, "d/approver/ssh_config"))
 	gates.Store(e.WorkDir, &gate{})
+	terms.Store(e.WorkDir, map[string]*term{})
 	e.Defer(func() {
+		left, _ := terms.LoadAndDelete(e.WorkDir)
+		for _, t := range left.(map[string]*term) {
+			t.kill()
+		}
 		g, _ := gates.LoadAndDelete(e.WorkDir)
 		g.(*gate).kill()
 	})
@@ -202,6 +208,18 @@ func cmdHold(ts *testscript.TestScript, _ bool, _ []string) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	ts.Fatalf("no single request waits; approvals says:\n%s", last)
+}
+
+// cmdSession sets $SESSION to the id of the first session in a JSON listing.
+func cmdSession(ts *testscript.TestScript, _ bool, args []string) {
+	var rows []struct {
+		ID string `json:"id"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &rows))
+	if len(rows) == 0 {
+		ts.Fatalf("%s lists no session", args[0])
+	}
+	ts.Setenv("SESSION", rows[0].ID)
 }
 
 // cmdEventually runs a command until it succeeds (negated: fails), for at most 15 seconds.

@@ -80,7 +80,7 @@ func (h Hold) ApprovedAt() time.Time {
 var (
 	ErrNoHold       = errors.New("no such hold")
 	ErrHoldExists   = errors.New("a hold of this id exists")
-	ErrNotPending   = errors.New("the hold is no longer in the state it was in")
+	ErrNotPending   = errors.New("it does not wait for an answer any more")
 	ErrOwnRequest   = errors.New("nobody approves a request of their own, or of an agent of theirs")
 	ErrNotApprover  = errors.New("not one of those who may answer this")
 	ErrAnswered     = errors.New("you have answered this already")

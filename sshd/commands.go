@@ -95,15 +95,15 @@ func (g *gateCall) run() int {
 }
 
 func (g *gateCall) fail(err error, code int) int {
-	to := g.ch.Stderr()
+	to := io.Writer(g.ch.Stderr())
 	if g.asked.pty != nil {
-		to = g.ch
+		to = g.out
 	}
 	if g.json {
 		_ = json.NewEncoder(to).Encode(map[string]any{"error": publicText(err), "exit": code})
 		return code
 	}
-	fmt.Fprintf(to, "sallyport: %s\r\n", publicText(err))
+	fmt.Fprintf(to, "sallyport: %s\n", publicText(err))
 	return code
 }
 
@@ -145,13 +145,17 @@ func (g *gateCall) print(v any, human func(io.Writer)) error {
 }
 
 func (g *gateCall) help() error {
-	type row struct{ Name, Args, Help string }
+	type row struct {
+		Name string `json:"name"`
+		Args string `json:"args,omitempty"`
+		Help string `json:"help"`
+	}
 	var rows []row
 	for _, c := range gateCommands {
 		rows = append(rows, row{c.name, c.args, c.help})
 	}
 	return g.print(rows, func(w io.Writer) {
-		fmt.Fprintf(w, "This is the gate %s. Reach a target with `ssh TARGET@gate` or `ssh LOGIN+TARGET@gate`.\n\n", g.c.srv.o.Name)
+		fmt.Fprintf(w, "This is Sallyport, the gate %q. Reach a target with `ssh TARGET@gate` or `ssh LOGIN+TARGET@gate`.\n\n", g.c.srv.o.Name)
 		for _, r := range rows {
 			fmt.Fprintf(w, "  %s %s\t%s\n", r.Name, r.Args, r.Help)
 		}
@@ -260,6 +264,22 @@ func (g *gateCall) approvals() error {
 	return g.print(HoldRows(holds), func(w io.Writer) { WriteHolds(w, holds) })
 }
 
+// requestError says which request an error is about.
+func requestError(id string, err error) error {
+	if errors.Is(err, policies.ErrNoHold) {
+		return publicf("there is no request %s", show(id))
+	}
+	return fmt.Errorf("request %s: %w", show(id), err)
+}
+
+// sessionError says which session an error is about.
+func sessionError(id string, err error) error {
+	if errors.Is(err, ledger.ErrNotFound) {
+		return publicf("there is no session %s", show(id))
+	}
+	return fmt.Errorf("session %s: %w", show(id), err)
+}
+
 // answer gives this caller's yes or no. Whether they may is decided at this moment, for this hold.
 func (g *gateCall) answer(approve bool) error {
 	if len(g.args) == 0 {
@@ -271,7 +291,7 @@ func (g *gateCall) answer(approve bool) error {
 		return g.admit("approval:give", h.ID, h.Target, policies.ApprovalContext(h))
 	})
 	if err != nil {
-		return fmt.Errorf("request %s: %w", show(g.args[0]), err)
+		return requestError(g.args[0], err)
 	}
 	return g.print(HoldRows([]policies.Hold{h})[0], func(w io.Writer) {
 		verb := map[bool]string{true: "approved", false: "denied"}[approve]
@@ -295,7 +315,7 @@ func (g *gateCall) wait() error {
 		h, err = g.c.srv.o.Desk.Wait(g.ctx, h.ID)
 	}
 	if err != nil {
-		return fmt.Errorf("request %s: %w", show(g.args[0]), err)
+		return requestError(g.args[0], err)
 	}
 	if err := g.print(HoldRows([]policies.Hold{h})[0], func(w io.Writer) { fmt.Fprintf(w, "%s %s\n", h.ID, h.State) }); err != nil {
 		return err
@@ -312,7 +332,7 @@ func (g *gateCall) kill() error {
 	}
 	row, err := g.c.srv.o.Ledger.Session(g.ctx, g.args[0])
 	if err != nil {
-		return fmt.Errorf("session %s: %w", show(g.args[0]), err)
+		return sessionError(g.args[0], err)
 	}
 	target := policies.Target{Name: row.Target, Kind: row.TargetKind}
 	if t := g.c.srv.o.Targets.Lookup(row.Target); t != nil {

@@ -30,7 +30,7 @@ func (g *gateCall) play() error {
 	}
 	row, err := g.c.srv.o.Ledger.Session(g.ctx, g.args[0])
 	if err != nil {
-		return fmt.Errorf("session %s: %w", show(g.args[0]), err)
+		return sessionError(g.args[0], err)
 	}
 	target := policies.Target{Name: row.Target, Kind: row.TargetKind}
 	if t := g.c.srv.o.Targets.Lookup(row.Target); t != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -64,8 +65,7 @@ func run(args []string) int {
 	defer stop()
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "sallyport: %v; see sallyport --help\n", err)
-		return 2
+		return wrongUse(args, err)
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run()
@@ -81,6 +81,27 @@ func run(args []string) int {
 	}
 	fmt.Fprintf(os.Stderr, "sallyport: %v\n", err)
 	return 1
+}
+
+// wrongUse says what cannot be understood, and where the help is. Whoever typed nothing gets the help itself.
+func wrongUse(args []string, err error) int {
+	command := "sallyport"
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) {
+		for _, step := range wrong.Context.Path {
+			if step.Command != nil {
+				command += " " + step.Command.Name
+			}
+		}
+		if len(args) == 0 {
+			wrong.Context.Stdout = os.Stderr
+			if wrong.Context.PrintUsage(false) == nil {
+				return exitUsage
+			}
+		}
+	}
+	fmt.Fprintf(os.Stderr, "sallyport: %v; see %s --help\n", err, command)
+	return exitUsage
 }
 
 type devCmd struct {
@@ -144,11 +165,17 @@ func (c *configCheckCmd) Run() error {
 
 type versionCmd struct{}
 
+// version is set by the Makefile. A binary that `go install` made knows its own.
+var version string
+
 func (versionCmd) Run() error {
-	version := "devel"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
+	v := version
+	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
+		v = info.Main.Version
 	}
-	fmt.Println("sallyport", version)
+	if v == "" || v == "(devel)" {
+		v = "devel"
+	}
+	fmt.Printf("sallyport %s %s %s/%s\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return nil
 }
