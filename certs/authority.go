@@ -62,6 +62,8 @@ const (
 	KindHost     = "host"
 	KindTarget   = "target"
 	KindRecorder = "recorder"
+	KindServer   = "server" // TLS, towards clients in a tunnel
+	KindClient   = "client" // TLS, towards targets
 )
 
 // Issued describes a certificate that was just signed.

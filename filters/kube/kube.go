@@ -118,8 +118,7 @@ func (r *Request) locate() error {
 		r.Verb, parts = parts[0], parts[1:]
 	}
 	r.object(parts)
-	r.collection()
-	return nil
+	return r.collection()
 }
 
 // object takes namespace, resource, name and subresource from parts.
@@ -140,8 +139,11 @@ func (r *Request) object(parts []string) {
 }
 
 // collection tells what is asked of one object from what is asked of many.
-func (r *Request) collection() {
+func (r *Request) collection() error {
 	r.FieldSelector, r.LabelSelector = r.Query.Get("fieldSelector"), r.Query.Get("labelSelector")
+	if strings.Contains(r.FieldSelector, `\`) {
+		return errors.New("the field selector holds a backslash")
+	}
 	if r.Name == "" && r.Verb == "get" {
 		r.Verb = "list"
 		if isTrue(r.Query, "watch") {
@@ -152,6 +154,7 @@ func (r *Request) collection() {
 	if r.Name == "" && r.Verb == "delete" {
 		r.Verb = "deletecollection"
 	}
+	return nil
 }
 
 // isTrue reads a flag as the API machinery does: present is true, unless it is "false" or "0".

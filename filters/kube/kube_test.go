@@ -82,7 +82,7 @@ func TestTwoReadings(t *testing.T) {
 	for _, target := range []string{
 		"/api/v1//pods", "/api/v1/namespaces/web/../kube-system/secrets", "/api/v1/./pods", "/api/v1/namespaces/web%2Fpods",
 		"/api/v1/namespaces/%2e%2e/secrets", "/api/v1/namespaces/web%252Fpods", "/api/v1/pods%00", "/api/v1/pods%0a", `/api/v1\pods`,
-		"/api/v1/pods//", "/api/v1/watch", "/api/v1/pods?a=%zz", "/api/v1/pods?a=1;watch=1", "/" + strings.Repeat("a", MaxPath),
+		"/api/v1/pods//", "/api/v1/watch", "/api/v1/pods?a=%zz", "/api/v1/pods?a=1;watch=1", `/api/v1/pods?fieldSelector=metadata.name%3Da%5C%2Cb`, "/" + strings.Repeat("a", MaxPath),
 	} {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
