@@ -52,16 +52,37 @@ func TestScripts(t *testing.T) {
 			t.Fatalf("%v; `make test` installs it", err)
 		}
 	}
+	refuseStop(t)
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"dev": cmdDev, "stop": cmdStop, "kill9": cmdKill9, "hold": cmdHold, "eventually": cmdEventually, "patch": cmdPatch,
+			"dev": cmdDev, "ctrl-c": cmdCtrlC, "kill9": cmdKill9, "hold": cmdHold, "eventually": cmdEventually, "patch": cmdPatch,
 			"nothing-left": cmdNothingLeft, "json": cmdJSON, "sha256": cmdSHA256, "blob": cmdBlob, "refuse-file": cmdRefuseFile,
 			"term": cmdTerm, "session": cmdSession,
 		},
 		RequireExplicitExec: true,
 	})
+}
+
+// refuseStop fails for testscript's own stop, which ends a script as passed: whoever writes it means ctrl-c.
+func refuseStop(t *testing.T) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("scripts: %v, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, line := range strings.Split(string(text), "\n") {
+			if word, _, _ := strings.Cut(strings.TrimSpace(line), " "); word == "stop" {
+				t.Fatalf("%s:%d: stop ends the script here, and as passed; ctrl-c stops the gate", file, n+1)
+			}
+		}
+	}
 }
 
 func setup(e *testscript.Env) error {
@@ -156,8 +177,9 @@ func cmdDev(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdStop interrupts dev like Ctrl-C, which must end it cleanly.
-func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
+// cmdCtrlC interrupts dev, which must end it cleanly. It is not called stop: that is testscript's own, and
+// ends a script there and then, as passed.
+func cmdCtrlC(ts *testscript.TestScript, _ bool, _ []string) {
 	g := gateOf(ts)
 	ts.Check(g.cmd.Process.Signal(os.Interrupt))
 	select {
