@@ -26,6 +26,8 @@ type asked struct {
 	pty     *shells.Pty
 	env     []string
 
+	seen []requested // in their order, granted or not
+
 	json   bool   // SALLYPORT_JSON=1: notices as one JSON object a line
 	unmask bool   // SALLYPORT_UNMASK=1: asks to see clear text
 	reason string // SALLYPORT_REASON: shown to approvers, proves nothing
@@ -44,9 +46,13 @@ func (a *asked) prepare(requests <-chan *ssh.Request, refused func(kind string))
 			ok = a.setPty(r.Payload)
 		case "shell", "exec", "subsystem":
 			if ok = a.setStart(r.Type, r.Payload); ok {
+				a.seen = append(a.seen, requestOf(r, true))
 				// Answered before any output can overtake the answer.
 				return r.Reply(true, nil) == nil || !r.WantReply
 			}
+		}
+		if len(a.seen) < maxRequests {
+			a.seen = append(a.seen, requestOf(r, ok))
 		}
 		if r.WantReply {
 			_ = r.Reply(ok, nil)
@@ -154,6 +160,7 @@ func (s *session) requests(requests <-chan *ssh.Request) {
 		case "auth-agent-req@openssh.com", "x11-req":
 			s.c.requestRefused(r.Type)
 		}
+		s.noteRequest(requestOf(r, ok))
 		if r.WantReply {
 			_ = r.Reply(ok, nil)
 		}

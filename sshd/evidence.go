@@ -23,6 +23,9 @@ type evidence struct {
 	recording *replay.Recording // nil until the session was let in, or held
 	lost      atomic.Bool       // the recording failed, and the gate is configured to go on
 
+	requestsSeen  int         // while the session runs; with mu held, as the next
+	requestsEarly []requested // that the recording has not yet
+
 	opMu     sync.Mutex
 	sequence int64
 }
@@ -64,8 +67,12 @@ func (s *session) begin() error {
 		ended := s.c.srv.o.Ledger.EndSession(ctx, s.id, ledger.End{Ended: time.Now(), State: ledger.Truncated, Reason: "it could not be recorded"})
 		return errors.Join(fmt.Errorf("recording: %w", err), ended)
 	}
+	s.mu.Lock()
 	s.recording = recording
-	return nil
+	s.requestsEarly = append(s.asked.seen, s.requestsEarly...)
+	s.asked.seen = nil
+	s.mu.Unlock()
+	return s.recorded(s.noteEarlyRequests())
 }
 
 // makeEssential lets those in who could make room, when others are refused for want of it, and has that
