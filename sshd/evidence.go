@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -263,6 +264,29 @@ func (s *session) countMasked(mask.Hit) {
 		s.recording.Masked(1)
 	}
 }
+
+// noteRepaint says in the record that n values on the screen, which no stream could see, are masked by what follows.
+// They were counted when they were found.
+func (s *session) noteRepaint(found mask.Hits, n int) error {
+	if s.recording == nil {
+		return nil
+	}
+	if err := s.recorded(s.recording.Note("mask", map[string]any{"repainted": n, "detectors": found})); err != nil {
+		return err
+	}
+	now := time.Now()
+	if now.Sub(s.out.marked) < markerEvery {
+		return nil
+	}
+	s.out.marked = now
+	return s.recorded(s.recording.Marker(fmt.Sprintf("masked on the screen: %s", strings.Join(slices.Sorted(maps.Keys(found)), ", "))))
+}
+
+// markerEvery keeps a program that draws the same screen again and again from filling the timeline.
+const markerEvery = 10 * time.Second
+
+// maskStyle is how values are replaced in this session.
+func (s *session) maskStyle() mask.Style { return 0 }
 
 // maskText masks what a client sent before it is written down anywhere but in a hold, whose approver
 // must see the exact bytes.

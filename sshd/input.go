@@ -5,7 +5,6 @@ import (
 	"io"
 	"sync"
 
-	"github.com/sallyport-ssh/sallyport/filters/mask"
 	"github.com/sallyport-ssh/sallyport/shells"
 )
 
@@ -105,7 +104,7 @@ func (s *session) copyInput(p shells.Process) {
 	defer in.Close()
 	var to io.Writer = struct{ io.Writer }{in}
 	if s.asked.pty != nil {
-		to = typist{in, s.out.stdout.mask}
+		to = typist{in, s.out}
 	}
 	var from io.Reader = onlyReader{s.ch}
 	s.mu.Lock()
@@ -118,11 +117,11 @@ func (s *session) copyInput(p shells.Process) {
 
 // A typist tells the masker what is typed before its echo comes back, so that the echo is not delayed.
 type typist struct {
-	to   io.Writer
-	mask *mask.Stream
+	to  io.Writer
+	out *output
 }
 
 func (t typist) Write(p []byte) (int, error) {
-	t.mask.Typed(p)
+	t.out.typed(p)
 	return t.to.Write(p)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport-ssh/sallyport/filters/mask"
@@ -23,32 +24,76 @@ type output struct {
 	mu     sync.Mutex // held over mask, record and show, so that no two streams interleave differently
 	stdout *stream
 	stderr *stream // also where the gate's own lines go, when there is no terminal
-	clear  bool    // the client may see clear text; set before the first byte
+	size   atomic.Uint64
+	marked time.Time // when a repaint last got a marker
 }
 
 func newOutput(s *session) *output {
 	o := &output{s: s}
-	o.stdout = newStream(o, replay.Stdout, s.ch)
-	o.stderr = newStream(o, replay.Stderr, s.ch.Stderr())
+	var size *[2]uint32
+	if p := s.asked.pty; p != nil {
+		size = &[2]uint32{p.Cols, p.Rows}
+	}
+	o.stdout = newStream(o, replay.Stdout, s.ch, size)
+	o.stderr = newStream(o, replay.Stderr, s.ch.Stderr(), nil)
 	return o
+}
+
+// unmask lets the client see in clear what names says, as [mask.StreamOptions] has it; the record does not. It is
+// called before the first byte.
+func (o *output) unmask(names []string) {
+	opts := mask.StreamOptions{Style: o.s.maskStyle(), Unmask: names}
+	for _, st := range []*stream{o.stdout, o.stderr} {
+		v := newView(o.s.c.srv.o.Masks, opts, o.s.c.srv.o.MaskHold, st.size)
+		st.seen = &v
+	}
+}
+
+// resize tells the models of the terminal of its new size, before what the program draws in it.
+func (o *output) resize(cols, rows uint32) { o.size.Store(uint64(cols)<<32 | uint64(rows)) }
+
+// typed tells what the person typed, whose echo is not delayed.
+func (o *output) typed(p []byte) {
+	o.stdout.record.mask.Typed(p)
+	if v := o.stdout.seen; v != nil {
+		v.mask.Typed(p)
+	}
 }
 
 // A stream is one direction of one channel.
 type stream struct {
-	o      *output
-	kind   replay.Stream
-	client io.Writer
-	mask   *mask.Stream
-	buf    []byte
-	timer  *time.Timer // runs while bytes are undecided; nil until some were
-	due    time.Time   // when those are masked
-	closed bool
+	o       *output
+	kind    replay.Stream
+	client  io.Writer
+	size    *[2]uint32 // of its terminal; nil: it has none
+	record  view
+	seen    *view        // what the client sees, where that is more than what is recorded
+	coming  atomic.Int32 // chunks that were read and wait for the lock
+	timer   *time.Timer  // runs while there is something to do; nil until there was
+	fires   time.Time    // when it goes off; zero: it does not run
+	repaint mask.Hits    // what the look that is under way has found
+	closed  bool
 }
 
-func newStream(o *output, kind replay.Stream, client io.Writer) *stream {
-	st := &stream{o: o, kind: kind, client: client}
-	st.mask = o.s.c.srv.o.Masks.Stream(mask.StreamOptions{OnHit: func(h mask.Hit) { o.s.countMasked(h) }})
+func newStream(o *output, kind replay.Stream, client io.Writer, size *[2]uint32) *stream {
+	st := &stream{o: o, kind: kind, client: client, size: size}
+	opts := mask.StreamOptions{Style: o.s.maskStyle(), OnHit: o.s.countMasked}
+	st.record = newView(o.s.c.srv.o.Masks, opts, o.s.c.srv.o.MaskHold, nil)
+	if size != nil {
+		opts.OnHit = func(h mask.Hit) { st.repainted(h) }
+		cols, rows := screenSize(size[0], size[1])
+		st.record.pty, st.record.screen = true, o.s.c.srv.o.Masks.Screen(cols, rows, opts)
+	}
 	return st
+}
+
+// repainted is told of every value that a look masks in the record.
+func (st *stream) repainted(h mask.Hit) {
+	st.o.s.countMasked(h)
+	if st.repaint == nil {
+		st.repaint = mask.Hits{}
+	}
+	st.repaint[h.Detector]++
 }
 
 // chunk is how much is read and shown at once: what fits one packet of the clients' maximum.
@@ -72,52 +117,120 @@ func (st *stream) pump(r reader) error {
 
 // write masks p and shows what is decided.
 func (st *stream) write(p []byte) error {
+	st.coming.Add(1)
 	st.o.mu.Lock()
 	defer st.o.mu.Unlock()
-	st.buf = st.mask.Append(st.buf[:0], p)
-	if err := st.show(st.buf, p); err != nil {
+	st.coming.Add(-1)
+	st.fit()
+	masked := st.record.write(p)
+	shown := masked
+	if st.seen != nil {
+		shown = st.seen.write(p)
+	}
+	if err := st.show(masked, shown); err != nil {
 		return err
 	}
-	st.arm()
+	now := time.Now()
+	st.record.heard(now)
+	if st.seen != nil {
+		st.seen.heard(now)
+	}
+	if err := st.look(now); err != nil { // only if the program is never silent
+		return err
+	}
+	st.arm(now)
 	return nil
 }
 
-// unwatched is how long bytes wait that would be masked, in a session without a terminal. Nobody looks at a
-// cursor there, and a star in the middle of a tarball costs more than a pause.
-const unwatched = 2 * time.Second
-
-// arm gives undecided bytes their time.
-func (st *stream) arm() {
-	if st.mask.Held() == 0 {
+// fit gives the models the terminal's size.
+func (st *stream) fit() {
+	if st.size == nil {
 		return
 	}
-	wait, hold := st.mask.Patience(), st.o.s.c.srv.o.MaskHold
-	if st.o.s.asked.pty == nil && wait == mask.HotWait {
-		wait, hold = unwatched, unwatched
-	}
-	wait = min(wait, hold)
-	st.due = time.Now().Add(wait)
-	if st.timer == nil {
-		st.timer = time.AfterFunc(wait, st.expire)
+	size := st.o.size.Swap(0)
+	if size == 0 {
 		return
 	}
-	st.timer.Reset(wait)
+	cols, rows := screenSize(uint32(size>>32), uint32(size))
+	st.record.screen.Resize(cols, rows)
+	if st.seen != nil {
+		st.seen.screen.Resize(cols, rows)
+	}
 }
 
-// expire masks what has waited too long.
-func (st *stream) expire() {
-	st.o.mu.Lock()
-	defer st.o.mu.Unlock()
-	// The timer may have gone off while a slow client was written to; what came since has its own time.
-	if st.closed || st.mask.Held() == 0 || time.Now().Before(st.due) {
+// arm sees that the timer goes off when there is something to do. One that goes off early is set again then, which is
+// cheaper than to set it at every write.
+func (st *stream) arm(now time.Time) {
+	at := st.record.next()
+	if st.seen != nil {
+		if other := st.seen.next(); at.IsZero() || !other.IsZero() && other.Before(at) {
+			at = other
+		}
+	}
+	if at.IsZero() || !st.fires.IsZero() && !at.Before(st.fires) {
 		return
 	}
-	st.buf = st.mask.Expire(st.buf[:0])
-	if err := st.show(st.buf, nil); err != nil {
+	st.fires = at
+	if st.timer == nil {
+		st.timer = time.AfterFunc(at.Sub(now), st.tick)
+		return
+	}
+	st.timer.Reset(at.Sub(now))
+}
+
+// tick masks what has waited too long, and looks at a screen that has come to rest.
+func (st *stream) tick() {
+	st.o.mu.Lock()
+	defer st.o.mu.Unlock()
+	st.due(time.Now())
+}
+
+// due is tick, with the lock held.
+func (st *stream) due(now time.Time) {
+	st.fires = time.Time{}
+	// Only the time in which the program was silent counts: what has been read while a client was written to, or
+	// while this waited, has its own.
+	if st.closed || st.coming.Load() > 0 {
+		return
+	}
+	if err := st.expire(now); err != nil {
 		st.o.s.cancel(err)
 		return
 	}
-	st.arm()
+	if err := st.look(now); err != nil {
+		st.o.s.cancel(err)
+		return
+	}
+	st.arm(now)
+}
+
+// expire masks what has waited too long.
+func (st *stream) expire(now time.Time) error {
+	masked := st.record.expire(now)
+	shown := masked
+	if st.seen != nil {
+		shown = st.seen.expire(now)
+	}
+	return st.show(masked, shown)
+}
+
+// look repaints what the stream could not see, when it is time to.
+func (st *stream) look(now time.Time) error {
+	if st.record.screen == nil {
+		return nil
+	}
+	st.repaint = nil
+	masked, n := st.record.look(now)
+	shown := masked
+	if st.seen != nil {
+		shown, _ = st.seen.look(now)
+	}
+	if n > 0 {
+		if err := st.o.s.noteRepaint(st.repaint, n); err != nil {
+			return err
+		}
+	}
+	return st.show(masked, shown)
 }
 
 // close shows what the end of the stream decides.
@@ -131,23 +244,26 @@ func (st *stream) close() error {
 	if st.timer != nil {
 		st.timer.Stop()
 	}
-	st.buf = st.mask.Close(st.buf[:0])
-	return st.show(st.buf, nil)
+	masked := st.record.close()
+	shown := masked
+	if st.seen != nil {
+		shown = st.seen.close()
+	}
+	if err := st.show(masked, shown); err != nil {
+		return err
+	}
+	return st.look(time.Now().Add(lookLatest + lookAfter))
 }
 
-// show records masked and then lets the client see it, or the clear bytes it stands for where policy
-// allowed that.
-func (st *stream) show(masked, clear []byte) error {
+// show records masked and then lets the client see shown, which is the same but where policy allowed clear text.
+func (st *stream) show(masked, shown []byte) error {
 	if err := st.o.s.recordOutput(st.kind, masked); err != nil {
 		return err
 	}
-	if st.o.clear {
-		masked = clear
-	}
-	if len(masked) == 0 {
+	if len(shown) == 0 {
 		return nil
 	}
-	if _, err := st.client.Write(masked); err != nil {
+	if _, err := st.client.Write(shown); err != nil {
 		return errChannelClosed
 	}
 	return nil
@@ -192,10 +308,17 @@ func (o *output) say(n notice) {
 func (st *stream) plain(p []byte) error {
 	st.o.mu.Lock()
 	defer st.o.mu.Unlock()
-	if st.mask.Held() > 0 {
-		st.buf = st.mask.Expire(st.buf[:0])
-		if err := st.show(st.buf, nil); err != nil {
-			return err
+	masked := st.record.flush()
+	shown := masked
+	if st.seen != nil {
+		shown = st.seen.flush()
+	}
+	if err := st.show(masked, shown); err != nil {
+		return err
+	}
+	for _, v := range []*view{&st.record, st.seen} {
+		if v != nil && v.screen != nil {
+			v.screen.Plain(p)
 		}
 	}
 	return st.show(p, p)

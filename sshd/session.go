@@ -154,7 +154,7 @@ func (s *session) unmask() error {
 	if err := s.admit("unmask", "see clear text in this session", map[string]any{}); err != nil {
 		return err
 	}
-	s.out.clear = true
+	s.out.unmask([]string{"*"})
 	return nil
 }
 
@@ -321,6 +321,7 @@ func validSignal(name string) bool {
 func (s *session) resize(cols, rows uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.out.resize(cols, rows)
 	s.asked.pty.Cols, s.asked.pty.Rows = cols, rows
 	if err := s.recordSize(cols, rows); err != nil {
 		return err

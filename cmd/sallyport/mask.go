@@ -230,7 +230,7 @@ func (f *maskFilter) settle() error {
 	if f.screen == nil {
 		return nil
 	}
-	out, _ := f.screen.Look(nil)
+	out, _ := f.screen.Look(nil, true)
 	_, err := f.out.Write(out)
 	return err
 }

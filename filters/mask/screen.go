@@ -1,6 +1,7 @@
 package mask
 
 import (
+	"bytes"
 	"unicode/utf8"
 
 	"github.com/sallyport-ssh/sallyport/filters/term"
@@ -12,28 +13,32 @@ const maxJoined = 32
 // A Screen looks again at what a terminal shows. A stream sees bytes in the order in which they come; a program
 // that addresses the cursor, overwrites, or redraws in pieces can put a value on the screen that never passed by in
 // one piece. The screen is told what came and what was shown of it, by Write, and asked by Look when the output
-// pauses and nothing is held.
+// pauses.
 //
-// It keeps two models of the terminal, of what came and of what was shown, and costs as much for every byte; Look
-// costs the rows that changed. What has been scrolled away cannot be repainted. It works with same-width styles
-// only: for style Token it does nothing. It is not safe for concurrent use.
+// It keeps a model of the terminal, and two, of what came and of what was shown, from the first masked value on until
+// both are the same again. Look costs the rows that changed. What has been scrolled away cannot be repainted, nor what
+// stands where the screen is not known (see term.Screen.Reachable). It works with same-width styles only: for style
+// Token it does nothing. It is not safe for concurrent use.
 type Screen struct {
-	clear, shown *term.Screen
-	stream       *Stream
-	onHit        func(Hit)
-	text         []byte  // of the rows that are looked at
-	cells        []place // of every byte of text
-	hide         []int   // of every byte of text: the number of the value it belongs to, 0 for none
-	found        []Hit   // by number, from 1
-	out          []byte  // scratch
+	clear  *term.Screen // what came; the same as shown while nothing has been masked
+	shown  *term.Screen
+	late   []byte // what came and was not yet shown, while they are the same
+	stream *Stream
+	onHit  func(Hit)
+	text   []byte  // of the rows that are looked at
+	cells  []place // of every byte of text
+	hide   []int   // of every byte of text: the number of the value it belongs to, 0 for none
+	found  []Hit   // by number, from 1
+	out    []byte  // scratch
 }
 
 type place struct{ x, y int }
 
-// Screen makes the models of a terminal. Of o it heeds Style and Unmask, and tells OnHit of what it repaints: Line
+// Screen makes the model of a terminal. Of o it heeds Style and Unmask, and tells OnHit of what it repaints: Line
 // and Column are those of the screen.
 func (e *Engine) Screen(cols, rows int, o StreamOptions) *Screen {
-	v := &Screen{clear: term.New(cols, rows), shown: term.New(cols, rows), onHit: o.OnHit, found: make([]Hit, 1)}
+	v := &Screen{shown: term.New(cols, rows), onHit: o.OnHit, found: make([]Hit, 1)}
+	v.clear = v.shown
 	o.OnHit = func(h Hit) { v.found = append(v.found, h) }
 	v.stream = e.Stream(o)
 	v.stream.all = v.stream.all || v.stream.style == Token
@@ -51,36 +56,73 @@ func (v *Screen) Write(came, shown []byte) {
 	if v.stream.all {
 		return
 	}
+	if v.clear != v.shown {
+		v.clear.Write(came)
+		v.shown.Write(shown)
+		return
+	}
+	if len(v.late) > 0 {
+		v.late = append(v.late, came...)
+		came = v.late
+	}
+	if bytes.HasPrefix(came, shown) {
+		v.shown.Write(shown)
+		v.late = append(v.late[:0], came[len(shown):]...)
+		return
+	}
+	v.shown = v.clear.Clone()
 	v.clear.Write(came)
 	v.shown.Write(shown)
+	v.late = v.late[:0]
+}
+
+// Plain tells it of bytes that are not the program's, and were shown as they are.
+func (v *Screen) Plain(p []byte) {
+	if v.stream.all {
+		return
+	}
+	v.shown.Write(p)
+	if v.clear != v.shown {
+		v.clear.Write(p)
+	}
 }
 
 // Resize tells it of a new size.
 func (v *Screen) Resize(cols, rows int) {
-	v.clear.Resize(cols, rows)
 	v.shown.Resize(cols, rows)
+	if v.clear != v.shown {
+		v.clear.Resize(cols, rows)
+	}
 }
 
 // Changed says whether Look has something to do.
-func (v *Screen) Changed() bool { return v.clear.Changed() }
+func (v *Screen) Changed() bool { return v.clear.Changed() || v.shown.Changed() }
 
 // Look looks at the rows that changed since the last Look, and appends what has to be sent to the terminal, and
-// recorded, to mask what the stream could not see; the cursor and the colours are left as they were. It returns how
-// many values it masked. The screen takes what it returns as shown: do not Write it.
-func (v *Screen) Look(dst []byte) (out []byte, repaired int) {
-	if !v.clear.Changed() {
+// recorded, to mask what the stream could not see; the cursor, its looks and its modes are left as they were. It returns
+// how many values it masked. The screen takes what it returns as shown: do not Write it. It does nothing in the middle of
+// a control sequence.
+//
+// Settled says that all that came has been shown or masked. While something is held, what the person sees is all that can
+// be looked at, and the rows are looked at once more.
+func (v *Screen) Look(dst []byte, settled bool) (out []byte, repaired int) {
+	if !v.Changed() || !v.shown.Ground() {
 		return dst, 0
 	}
-	_, rows := v.clear.Size()
+	view := v.clear
+	if !settled {
+		view = v.shown
+	}
+	_, rows := view.Size()
 	start := len(dst)
 	for y := 0; y < rows; {
-		end := v.lineEnd(y)
-		if v.changed(y, end) && v.examine(y, end) {
+		end := lineEnd(view, y)
+		if v.changed(y, end) && v.examine(view, y, end) {
 			if len(dst) == start {
 				dst = v.shown.AppendStart(dst)
 			}
 			var n int
-			dst, n = v.repaint(dst)
+			dst, n = v.repaint(dst, view)
 			repaired += n
 		}
 		y = end
@@ -90,23 +132,34 @@ func (v *Screen) Look(dst []byte) (out []byte, repaired int) {
 	} else {
 		dst = dst[:start]
 	}
-	v.clear.Clean()
+	if settled {
+		v.clear.Clean()
+		v.shown.Clean()
+		v.join()
+	}
 	return dst, repaired
+}
+
+// join makes the two models one again when nothing that was masked is left on the screen.
+func (v *Screen) join() {
+	if v.clear != v.shown && v.clear.Same(v.shown) {
+		v.shown = v.clear
+	}
 }
 
 // lineEnd returns the row after the line of text that starts at row y. Programs that draw every row themselves
 // do not wrap: text that fills a row and goes on at the start of the next is one line as well.
-func (v *Screen) lineEnd(y int) int {
+func lineEnd(view *term.Screen, y int) int {
 	const narrow = 20 // columns; words fill such rows by chance
-	cols, rows := v.clear.Size()
+	cols, rows := view.Size()
 	end := y + 1
-	for end < rows && end-y < maxJoined && !v.clear.Wrapped(end-1) {
-		if cols < narrow || v.clear.Cells(end - 1)[cols-1].Rune == ' ' || v.clear.Cells(end)[0].Rune == ' ' {
+	for end < rows && end-y < maxJoined && !view.Wrapped(end-1) {
+		if cols < narrow || view.Cells(end - 1)[cols-1].Rune == ' ' || view.Cells(end)[0].Rune == ' ' {
 			break
 		}
 		end++
 	}
-	for end < rows && end-y < maxJoined && v.clear.Wrapped(end-1) {
+	for end < rows && end-y < maxJoined && view.Wrapped(end-1) {
 		end++
 	}
 	return end
@@ -114,18 +167,18 @@ func (v *Screen) lineEnd(y int) int {
 
 func (v *Screen) changed(from, to int) bool {
 	for y := from; y < to; y++ {
-		if v.clear.Dirty(y) {
+		if v.clear.Dirty(y) || v.shown.Dirty(y) {
 			return true
 		}
 	}
 	return false
 }
 
-// examine finds what has to be hidden in the rows from y to end, and says whether there is something.
-func (v *Screen) examine(y, end int) bool {
+// examine finds what has to be hidden in the rows from y to end of view, and says whether there is something.
+func (v *Screen) examine(view *term.Screen, y, end int) bool {
 	v.text, v.cells, v.found = v.text[:0], v.cells[:0], v.found[:1]
 	for ; y < end; y++ {
-		for x, c := range v.clear.Cells(y) {
+		for x, c := range view.Cells(y) {
 			if c.Rune == 0 {
 				continue
 			}
@@ -141,17 +194,22 @@ func (v *Screen) examine(y, end int) bool {
 	return len(v.found) > 1
 }
 
-// repaint hides what examine found and what is shown as it came, and returns how many values that were.
-func (v *Screen) repaint(dst []byte) ([]byte, int) {
+// repaint hides what examine found in view and what is shown as it came, and returns how many values that were.
+func (v *Screen) repaint(dst []byte, view *term.Screen) ([]byte, int) {
 	cols, _ := v.shown.Size()
 	last, n := 0, 0
 	for i := 0; i < len(v.hide); i++ {
 		p := v.cells[i]
-		if v.hide[i] == 0 || i > 0 && v.cells[i-1] == p || !v.open(p) {
+		if v.hide[i] == 0 || i > 0 && v.cells[i-1] == p || !v.open(view, p) {
 			continue
 		}
+		if v.clear == v.shown {
+			v.clear = v.shown.Clone()
+			v.clear.Write(v.late)
+			v.late = v.late[:0]
+		}
 		width := 1
-		if p.x+1 < cols && v.clear.Cells(p.y)[p.x+1].Rune == 0 {
+		if p.x+1 < cols && view.Cells(p.y)[p.x+1].Rune == 0 {
 			width = 2
 		}
 		v.shown.Set(p.x, p.y, '*')
@@ -165,10 +223,10 @@ func (v *Screen) repaint(dst []byte) ([]byte, int) {
 	return dst, n
 }
 
-// open says whether the cell at p is shown as it came.
-func (v *Screen) open(p place) bool {
-	c, s := v.clear.Cells(p.y)[p.x].Rune, v.shown.Cells(p.y)[p.x].Rune
-	return c == s && c != '*' && c != ' '
+// open says whether the cell at p is shown as it came, and can be repainted.
+func (v *Screen) open(view *term.Screen, p place) bool {
+	c, s := view.Cells(p.y)[p.x].Rune, v.shown.Cells(p.y)[p.x].Rune
+	return c == s && c != '*' && c != ' ' && v.shown.Reachable(p.y)
 }
 
 func (v *Screen) tell(number int, p place) {

@@ -15,7 +15,7 @@ func terminal(e *Engine, cols, rows int, bursts ...string) (text string, repaire
 		out = s.Expire(out)
 		person.Write(out)
 		v.Write([]byte(b), out)
-		out, n := v.Look(nil)
+		out, n := v.Look(nil, true)
 		person.Write(out)
 		repaired += n
 	}
@@ -75,7 +75,7 @@ func TestScreenUnmasked(t *testing.T) {
 	v := e.Screen(40, 6, StreamOptions{Unmask: []string{"card"}})
 	in := []byte("\x1b[1;9H11111111\x1b[1;1H41111111")
 	v.Write(in, in)
-	if out, n := v.Look(nil); len(out) != 0 || n != 0 {
+	if out, n := v.Look(nil, true); len(out) != 0 || n != 0 {
 		t.Errorf("got %q, %d", out, n)
 	}
 }
@@ -88,11 +88,11 @@ func FuzzScreen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte, cols, rows uint8) {
 		v := e.Screen(int(cols), int(rows), StreamOptions{})
 		v.Write(p, p)
-		out, n := v.Look(nil)
+		out, n := v.Look(nil, true)
 		if n == 0 && len(out) > 0 {
 			t.Fatalf("%q for nothing", out)
 		}
-		if again, m := v.Look(nil); m != 0 || len(again) != 0 {
+		if again, m := v.Look(nil, true); m != 0 || len(again) != 0 {
 			t.Fatalf("a second look repaints %q", again)
 		}
 	})

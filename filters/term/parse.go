@@ -21,8 +21,15 @@ const maxParams = 64 // bytes; longer control sequences are skipped
 
 // Write draws p. It never fails.
 func (s *Screen) Write(p []byte) (int, error) {
-	for _, c := range p {
-		s.step(c)
+	for i := 0; i < len(p); {
+		if s.state == ground && s.npart == 0 && !s.insert && !s.cur.graphic[s.cur.shift] {
+			if n := s.putText(p[i:]); n > 0 {
+				i += n
+				continue
+			}
+		}
+		s.step(p[i])
+		i++
 	}
 	return len(p), nil
 }
@@ -132,7 +139,7 @@ func (s *Screen) esc(c byte) {
 	case '7':
 		s.saved = s.cur
 	case '8':
-		s.cur = s.saved
+		s.restore()
 	case 'D':
 		s.feed()
 	case 'E':
@@ -148,6 +155,9 @@ func (s *Screen) esc(c byte) {
 
 func (s *Screen) reverseFeed() {
 	if s.cur.y == s.top {
+		if s.cur.frame != 0 {
+			s.loseFrame() // the real cursor may have moved up
+		}
 		s.scroll(s.top, s.bottom, -1)
 	} else if s.cur.y > 0 {
 		s.cur.y--
@@ -194,8 +204,9 @@ func (s *Screen) csi(c byte) {
 
 // args are the numbers of a control sequence.
 type args struct {
-	v [16]int
-	n int
+	v   [32]int
+	n   int
+	sub uint32 // bit k: a colon stands before argument k
 }
 
 // at is argument k, or def where it is missing or 0.
@@ -217,6 +228,9 @@ func arguments(p []byte) (a args) {
 		case a.n == len(a.v):
 			return a
 		default:
+			if c == ':' {
+				a.sub |= 1 << a.n
+			}
 			a.n++
 		}
 	}
@@ -256,7 +270,7 @@ func (s *Screen) control(c byte, a args) {
 	case 's':
 		s.saved = s.cur
 	case 'u':
-		s.cur = s.saved
+		s.restore()
 	case 'h', 'l':
 		s.modes(a, c == 'h')
 	default:
@@ -333,7 +347,7 @@ func (s *Screen) region(top, bottom int) {
 
 func (s *Screen) softReset() {
 	s.cur.pen, s.cur.origin, s.insert, s.nowrap, s.hidden = Pen{}, false, false, false, false
-	s.cur.graphic, s.cur.shift = [2]bool{}, 0
+	s.cur.graphic, s.cur.shift, s.cur.line = [2]bool{}, 0, 0
 	s.top, s.bottom = 0, s.rows-1
 }
 
@@ -370,7 +384,7 @@ func (s *Screen) privateModes(a args, on bool) {
 			}
 			s.switchTo(on)
 			if !on {
-				s.cur = s.saved
+				s.restore()
 			}
 		}
 	}
@@ -380,60 +394,94 @@ func (s *Screen) saveOrRestore(save bool) {
 	if save {
 		s.saved = s.cur
 	} else {
-		s.cur = s.saved
+		s.restore()
 	}
 }
 
-// sgr sets the pen. Colours are written 38;5;n, 38;2;r;g;b, or with colons between.
+// sgr sets the pen. Colours are written 38;5;n, 38;2;r;g;b, or with colons between; underlines 4 or 4:n.
 func (s *Screen) sgr(p []byte) {
-	pen := &s.cur.pen
 	a := arguments(p)
-	for i := 0; i < a.n; i++ {
-		v := a.v[i]
-		switch {
-		case v == 0:
-			*pen = Pen{}
-		case v >= 1 && v <= 9:
-			pen.Flags |= 1 << (v - 1)
-		case v == 22:
-			pen.Flags &^= 1<<0 | 1<<1
-		case v >= 23 && v <= 29:
-			pen.Flags &^= 1 << (v - 21)
-		case v >= 30 && v <= 37:
-			pen.FG = palette | Color(v-30)
-		case v >= 40 && v <= 47:
-			pen.BG = palette | Color(v-40)
-		case v >= 90 && v <= 97:
-			pen.FG = palette | Color(v-82)
-		case v >= 100 && v <= 107:
-			pen.BG = palette | Color(v-92)
-		case v == 39:
-			pen.FG = 0
-		case v == 49:
-			pen.BG = 0
-		case v == 38 || v == 48:
-			c, used := colour(a.v[i+1 : a.n])
-			i += used
-			if v == 38 {
-				pen.FG = c
-			} else {
-				pen.BG = c
-			}
+	for i := 0; i < a.n; {
+		n := 1
+		for i+n < a.n && a.sub&(1<<(i+n)) != 0 {
+			n++
 		}
+		if n == 1 && (a.v[i] == 38 || a.v[i] == 48 || a.v[i] == 58) {
+			_, used := colour(a.v[i+1:a.n], false)
+			n += used
+		}
+		s.attribute(a.v[i], a.v[i+1:i+n], a.sub&(1<<(i+1)) != 0)
+		i += n
 	}
 }
 
-// colour reads what follows 38 or 48.
-func colour(v []int) (c Color, used int) {
+// attribute sets one attribute with what belongs to it.
+func (s *Screen) attribute(v int, more []int, colons bool) {
+	pen := &s.cur.pen
+	switch {
+	case v == 0:
+		*pen, s.cur.line = Pen{}, 0
+	case v == 4:
+		s.underline(more)
+	case v >= 1 && v <= 9:
+		pen.Flags |= 1 << (v - 1)
+	case v == 21:
+		pen.Flags |= flagDouble
+	case v == 22:
+		pen.Flags &^= 1<<0 | 1<<1
+	case v == 24:
+		pen.Flags &^= flagUnderline | flagDouble | curlMask
+	case v >= 23 && v <= 29:
+		pen.Flags &^= 1 << (v - 21)
+	case v >= 30 && v <= 37:
+		pen.FG = palette | Color(v-30)
+	case v >= 40 && v <= 47:
+		pen.BG = palette | Color(v-40)
+	case v == 53:
+		pen.Flags |= flagOverline
+	case v == 55:
+		pen.Flags &^= flagOverline
+	case v >= 90 && v <= 97:
+		pen.FG = palette | Color(v-82)
+	case v >= 100 && v <= 107:
+		pen.BG = palette | Color(v-92)
+	case v == 38 || v == 39:
+		pen.FG, _ = colour(more, colons)
+	case v == 48 || v == 49:
+		pen.BG, _ = colour(more, colons)
+	case v == 58 || v == 59:
+		s.cur.line, _ = colour(more, colons)
+	}
+}
+
+// underline is SGR 4, or 4:n with the shape n: 0 none, 1 a line, 2 two, 3 a wave, and so on.
+func (s *Screen) underline(more []int) {
+	f := &s.cur.pen.Flags
+	*f = *f&^(curlMask|flagDouble) | flagUnderline
+	switch {
+	case len(more) == 0 || more[0] == 1:
+	case more[0] == 0:
+		*f &^= flagUnderline
+	default:
+		*f |= uint16(more[0]&7) << curlShift
+	}
+}
+
+// colour reads what follows 38, 48 or 58: 5;n, or 2;r;g;b. With colons a colour space, mostly empty, stands before r.
+func colour(v []int, colons bool) (c Color, used int) {
 	switch {
 	case len(v) >= 2 && v[0] == 5:
 		return palette | Color(v[1]&0xff), 2
-	case len(v) >= 5 && v[0] == 2 && v[1] == 0 && len(v) >= 6: // 38:2::r:g:b
-		return rgb | Color(v[2]&0xff)<<16 | Color(v[3]&0xff)<<8 | Color(v[4]&0xff), 5
+	case colons && len(v) >= 5 && v[0] == 2:
+		return rgbOf(v[2:]), 5
 	case len(v) >= 4 && v[0] == 2:
-		return rgb | Color(v[1]&0xff)<<16 | Color(v[2]&0xff)<<8 | Color(v[3]&0xff), 4
+		return rgbOf(v[1:]), 4
 	}
 	return 0, len(v)
+}
+
+func rgbOf(v []int) Color {
+	return rgb | Color(v[0]&0xff)<<16 | Color(v[1]&0xff)<<8 | Color(v[2]&0xff)
 }
 
 // AppendPen appends the control sequence that sets p, whatever was set before.
@@ -443,6 +491,15 @@ func AppendPen(dst []byte, p Pen) []byte {
 		if p.Flags&(1<<k) != 0 {
 			dst = strconv.AppendInt(append(dst, ';'), int64(k+1), 10)
 		}
+		if curl := p.Flags & curlMask >> curlShift; 1<<k == flagUnderline && curl != 0 && p.Flags&flagUnderline != 0 {
+			dst = strconv.AppendInt(append(dst, ':'), int64(curl), 10)
+		}
+	}
+	if p.Flags&flagDouble != 0 {
+		dst = append(dst, ";21"...)
+	}
+	if p.Flags&flagOverline != 0 {
+		dst = append(dst, ";53"...)
 	}
 	dst = appendColour(dst, "38", p.FG)
 	dst = appendColour(dst, "48", p.BG)

@@ -6,6 +6,7 @@
 package term
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"github.com/mattn/go-runewidth"
@@ -25,8 +26,17 @@ const (
 // A Pen is how a cell looks.
 type Pen struct {
 	FG, BG Color
-	Flags  uint16 // bit n: SGR n+1 is on
+	Flags  uint16 // bits 0 to 8: SGR 1 to 9 is on; then the flags below
 }
+
+// Flags of a Pen beyond SGR 9.
+const (
+	flagDouble    = 1 << 9  // SGR 21
+	flagOverline  = 1 << 10 // SGR 53
+	flagUnderline = 1 << 3  // SGR 4
+	curlShift     = 11      // three bits: the n of SGR 4:n where it is above 1
+	curlMask      = 7 << curlShift
+)
 
 // A Cell is one column of one row. Rune is 0 in the second column of a wide character and ' ' where nothing
 // was written.
@@ -38,18 +48,27 @@ type Cell struct {
 // A row is a line of the screen.
 type row struct {
 	cells   []Cell
-	dirty   bool // it has changed since Clean
-	wrapped bool // its text goes on in the next row
+	frame   int32 // of the cursor when it was written
+	dirty   bool  // it has changed since Clean
+	wrapped bool  // its text goes on in the next row
 }
 
 type cursor struct {
 	x, y    int
 	pending bool // the next character wraps
 	pen     Pen
+	line    Color // of underlines
 	origin  bool
 	graphic [2]bool // G0, G1 is the set of line drawing
 	shift   int     // the set in use
+	// frame is 0 where the row of the cursor on the real screen is known: the program put it there. Before, a
+	// session has begun on whatever row the person's cursor was, and only distances to rows that were written in
+	// the same frame are known.
+	frame int32
 }
+
+// lostFrame is of rows that cannot be found on the real screen.
+const lostFrame = -1
 
 // A Screen is the state of a terminal. It is not safe for concurrent use.
 type Screen struct {
@@ -67,6 +86,8 @@ type Screen struct {
 	leaving     func(y int)
 	last        rune // for REP
 	changed     bool
+	frames      int32 // the last one given
+	paintY      int   // of the real cursor while repaints are made
 
 	state  state
 	params []byte // of a control sequence
@@ -78,10 +99,17 @@ type Screen struct {
 func New(cols, rows int) *Screen {
 	s := &Screen{}
 	s.cols, s.rows = clamp(cols, 1, MaxSide), clamp(rows, 1, MaxSide)
+	s.loseFrame()
 	s.main = s.blankRows()
 	s.lines = s.main
 	s.bottom = s.rows - 1
 	return s
+}
+
+// loseFrame is called when it is no longer known how far the cursor is from what was written before.
+func (s *Screen) loseFrame() {
+	s.frames++
+	s.cur.frame = s.frames
 }
 
 func clamp(v, lo, hi int) int { return max(lo, min(v, hi)) }
@@ -90,20 +118,25 @@ func (s *Screen) blankRows() []row {
 	rows := make([]row, s.rows)
 	all := make([]Cell, s.rows*s.cols)
 	for i := range rows {
-		rows[i].cells = all[i*s.cols : (i+1)*s.cols : (i+1)*s.cols]
-		s.blank(rows[i].cells)
+		rows[i] = row{cells: all[i*s.cols : (i+1)*s.cols : (i+1)*s.cols], frame: s.cur.frame}
 	}
+	s.blank(all)
 	return rows
 }
 
 // blank erases cells with the current background.
 func (s *Screen) blank(cells []Cell) {
-	for i := range cells {
-		cells[i] = Cell{' ', Pen{BG: s.cur.pen.BG}}
+	if len(cells) == 0 {
+		return
+	}
+	cells[0] = Cell{' ', Pen{BG: s.cur.pen.BG}}
+	for n := 1; n < len(cells); n *= 2 {
+		copy(cells[n:], cells[:n])
 	}
 }
 
-// Resize changes the size and keeps what is on the screen at the top left, as xterm does.
+// Resize changes the size and keeps what is on the screen at the top left, as xterm does. Other terminals wrap it
+// anew: until a row is written again it is not known where it stands.
 func (s *Screen) Resize(cols, rows int) {
 	cols, rows = clamp(cols, 1, MaxSide), clamp(rows, 1, MaxSide)
 	if cols == s.cols && rows == s.rows {
@@ -120,8 +153,8 @@ func (s *Screen) Resize(cols, rows int) {
 		for y := range rs {
 			if y+shift < len(old) {
 				copy(rs[y].cells, old[y+shift].cells)
-				rs[y].dirty = true
 			}
+			rs[y].dirty, rs[y].frame = true, lostFrame
 		}
 		return rs
 	}
@@ -135,6 +168,8 @@ func (s *Screen) Resize(cols, rows int) {
 	s.saved.x, s.saved.y = clamp(s.saved.x, 0, cols-1), clamp(s.saved.y, 0, rows-1)
 	s.top, s.bottom = 0, rows-1
 	s.changed = true
+	s.loseFrame()
+	s.saved.frame = s.cur.frame
 }
 
 // Size is columns and rows.
@@ -148,6 +183,59 @@ func (s *Screen) Dirty(y int) bool { return s.lines[y].dirty }
 
 // Wrapped says whether the text of row y was wrapped into the next.
 func (s *Screen) Wrapped(y int) bool { return s.lines[y].wrapped }
+
+// Ground says whether the bytes so far end between characters and control sequences, where others may be put in.
+func (s *Screen) Ground() bool { return s.state == ground && s.npart == 0 }
+
+// Reachable says whether it is known where row y is on the real screen, seen from the cursor.
+func (s *Screen) Reachable(y int) bool {
+	return s.lines[y].frame == s.cur.frame && !(s.cur.origin && s.cur.frame != 0)
+}
+
+// Clone makes a copy that shares nothing.
+func (s *Screen) Clone() *Screen {
+	c := *s
+	c.main, c.alt = cloneRows(s.main), cloneRows(s.alt)
+	c.lines = c.main
+	if c.inAlt {
+		c.lines = c.alt
+	}
+	c.params = append([]byte(nil), s.params...)
+	return &c
+}
+
+func cloneRows(rs []row) []row {
+	if rs == nil {
+		return nil
+	}
+	out := make([]row, len(rs))
+	all := make([]Cell, 0, len(rs)*len(rs[0].cells))
+	for y, r := range rs {
+		n := len(all)
+		all = append(all, r.cells...)
+		out[y] = r
+		out[y].cells = all[n:len(all):len(all)]
+	}
+	return out
+}
+
+// Same says whether s and o, which were given bytes of the same layout, show the same and will go on alike.
+func (s *Screen) Same(o *Screen) bool {
+	if s.cur != o.cur || s.saved != o.saved || s.cols != o.cols || s.rows != o.rows || s.inAlt != o.inAlt || s.top != o.top || s.bottom != o.bottom ||
+		s.nowrap != o.nowrap || s.insert != o.insert || !s.Ground() || !o.Ground() {
+		return false
+	}
+	return sameRows(s.main, o.main) && sameRows(s.alt, o.alt)
+}
+
+func sameRows(a, b []row) bool {
+	for y := range a {
+		if a[y].wrapped != b[y].wrapped || a[y].frame != b[y].frame || !slices.Equal(a[y].cells, b[y].cells) {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
 
 // Clean forgets what has changed.
 func (s *Screen) Clean() {
@@ -220,6 +308,33 @@ func (s *Screen) put(r rune) {
 	s.cur.x += w
 }
 
+// putText is put for printable ASCII, as many as there are at the front of p; it returns how many those are.
+func (s *Screen) putText(p []byte) (n int) {
+	for n < len(p) && p[n] >= ' ' && p[n] < 0x7f {
+		if s.cur.pending {
+			s.wrap()
+		}
+		line, x := &s.lines[s.cur.y], s.cur.x
+		room := min(s.cols-x, len(p)-n)
+		k := 0
+		for k < room && p[n+k] >= ' ' && p[n+k] < 0x7f {
+			k++
+		}
+		s.unpair(line, x)
+		s.unpair(line, x+k-1)
+		for i, c := range p[n : n+k] {
+			line.cells[x+i] = Cell{rune(c), s.cur.pen}
+		}
+		s.touch(s.cur.y)
+		n += k
+		s.last = rune(p[n-1])
+		if s.cur.x = x + k; s.cur.x >= s.cols {
+			s.cur.x, s.cur.pending = s.cols-1, !s.nowrap
+		}
+	}
+	return n
+}
+
 // unpair blanks the other half of a wide character of which column x is about to be overwritten.
 func (s *Screen) unpair(line *row, x int) {
 	if line.cells[x].Rune == 0 && x > 0 {
@@ -241,7 +356,10 @@ func (s *Screen) wrap() {
 	s.feed()
 }
 
-func (s *Screen) touch(y int) { s.lines[y].dirty, s.changed = true, true }
+func (s *Screen) touch(y int) {
+	s.lines[y].dirty, s.changed = true, true
+	s.lines[y].frame = s.cur.frame
+}
 
 // feed moves the cursor one row down, and scrolls at the bottom.
 func (s *Screen) feed() {
@@ -264,7 +382,12 @@ func (s *Screen) scroll(top, bottom, n int) {
 			s.leaving(y)
 		}
 	}
-	if n > 0 {
+	if n == 1 {
+		first := region[0]
+		copy(region, region[1:])
+		region[height-1] = first
+		s.clearRows(bottom, bottom)
+	} else if n > 0 {
 		rotate(region, n)
 		s.clearRows(bottom-n+1, bottom)
 	} else if n < 0 {
@@ -289,7 +412,7 @@ func reverse(rs []row) {
 func (s *Screen) clearRows(from, to int) {
 	for y := max(from, 0); y <= min(to, s.rows-1); y++ {
 		s.blank(s.lines[y].cells)
-		s.lines[y].dirty, s.lines[y].wrapped = false, false
+		s.lines[y].dirty, s.lines[y].wrapped, s.lines[y].frame = false, false, s.cur.frame
 	}
 }
 
@@ -315,7 +438,7 @@ func (s *Screen) moveTo(x, y int) {
 		lo, hi = s.top, s.bottom
 		y += lo
 	}
-	s.cur.x, s.cur.y, s.cur.pending = clamp(x, 0, s.cols-1), clamp(y, lo, hi), false
+	s.cur.x, s.cur.y, s.cur.pending, s.cur.frame = clamp(x, 0, s.cols-1), clamp(y, lo, hi), false, 0
 }
 
 // moveBy moves the cursor, not across the margins of the region.
@@ -323,6 +446,9 @@ func (s *Screen) moveBy(dx, dy int) {
 	y := s.cur.y + dy
 	if s.cur.y >= s.top && s.cur.y <= s.bottom {
 		y = clamp(y, s.top, s.bottom)
+	}
+	if s.cur.frame != 0 && (y < 0 || y >= s.rows || y != s.cur.y+dy) {
+		s.loseFrame() // the real screen may have had room
 	}
 	s.cur.x, s.cur.y, s.cur.pending = clamp(s.cur.x+dx, 0, s.cols-1), clamp(y, 0, s.rows-1), false
 }
@@ -346,9 +472,19 @@ func (s *Screen) switchTo(alt bool) {
 	s.changed = true
 }
 
+// restore puts the saved cursor back. What is saved is a place on the real screen, where other rows may be now.
+func (s *Screen) restore() {
+	s.cur = s.saved
+	if s.cur.frame != 0 {
+		s.loseFrame()
+	}
+}
+
 // reset is RIS.
 func (s *Screen) reset() {
 	leaving := s.leaving
 	*s = *New(s.cols, s.rows)
 	s.leaving, s.changed = leaving, true
+	s.moveTo(0, 0)
+	s.clearRows(0, s.rows-1)
 }

@@ -86,5 +86,5 @@ func (s *Screen) appendCursor(dst []byte, c cursor) []byte {
 	if c.shift == 1 {
 		dst = append(dst, 0x0e)
 	}
-	return AppendPen(dst, c.pen)
+	return appendPenOf(dst, c)
 }

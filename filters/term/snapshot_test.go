@@ -12,10 +12,11 @@ func same(t *testing.T, what string, got, want *Screen) {
 		s.Clean()
 		for _, rows := range [][]row{s.main, s.alt} {
 			for y := range rows {
-				rows[y].dirty, rows[y].wrapped = false, false
+				rows[y].dirty, rows[y].wrapped, rows[y].frame = false, false, 0
 			}
 		}
 		s.params, s.last, s.part = nil, 0, [4]byte{}
+		s.frames, s.paintY, s.cur.frame, s.saved.frame = 0, 0, 0, 0 // a player's screen is all its own
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%s: got\n%+v\nwant\n%+v", what, got, want)
@@ -27,6 +28,7 @@ var snapshots = []string{
 	"漢字 wide\r\n漢字漢字漢字漢字漢字漢", "0123456789", "012345678\x1b[7m9", "main\x1b[?1049halt\x1b[3;4Hthere", "\x1b[?25l\x1b[?7lhidden",
 	"\x1b[2;4r\x1b[?6h\x1b[2;2Horigin", "\x1b[20hno\nstairs", "\x1b(0lqk\x1b(B plain", "\x1b)0\x0elqk", "\x1b7\x1b[3;3Hsaved elsewhere",
 	"\x1b[4hinsert", "a\r\nb\r\nc\r\nd\r\ne\r\nf\r\ng", "\x1b[44m\x1b[2J\x1b[41mx", "\x1b[31m\x1b[5;5H\x1b7\x1b[m\x1b[Hmoved", "\x1b[?5hreverse",
+	"\x1b[4:3;58;5;9mwave\x1b[4;53mline",
 }
 
 func TestSnapshot(t *testing.T) {
