@@ -27,7 +27,7 @@ func rawDoor(t *testing.T, config string) *door {
 	t.Helper()
 	addr := echoServer(t)
 	config += fmt.Sprintf("policies: [default.cedar, raw.cedar]\ntargets:\n"+
-		"  - {name: echo, kind: tcp, tcp: {address: '%[1]s'}}\n  - {name: vault, kind: tcp, tcp: {address: 'localhost:%[2]s'}}\n", addr, port(addr))
+		"  - {name: echo, kind: tcp, tcp: {address: '%[1]s'}}\n  - {name: vault, kind: tcp, tcp: {address: 'vault.internal:%[2]s'}}\n", addr, port(addr))
 	return openDoor(t, config, "default.cedar", defaultPolicies(), "raw.cedar", permitRaw)
 }
 

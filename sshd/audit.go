@@ -29,9 +29,7 @@ func (a *Auditor) Decided(op Operation, d policies.Decision) error {
 	}
 	if e.Denied {
 		e.Kind += ".denied"
-		if !a.Gate.denials.take(op.Principal.Key, op.Principal.Key) {
-			return nil // counted
-		}
+		a.Gate.denied(op.Principal.Key)
 	}
 	return store(a.Ledger, e)
 }
@@ -40,12 +38,10 @@ func (a *Auditor) Decided(op Operation, d policies.Decision) error {
 func (a *Auditor) Held(Operation, policies.Hold)                  {}
 func (a *Auditor) Answered(Operation, policies.Hold, error) error { return nil }
 
-// auditDenied notes an operation of this connection that has no session to stand in.
+// auditDenied notes an operation of this connection that has no session to stand in, or is one of too many
+// of the same one. The ledger keeps a row a minute of such events, and how many they were.
 func (c *connection) auditDenied(op Operation, d policies.Decision) error {
 	c.refused("refused", "action", op.Action, "target", op.Target.Name, "policy", firstRef(d).ID, "why", d.Why)
-	if !c.srv.o.Gate.denials.take(c.principal.Key, c.principal.Key) {
-		return nil // counted
-	}
 	return store(c.srv.o.Ledger, ledger.Event{
 		Kind: op.Action + ".denied", Gate: c.srv.o.Gate.name, Actor: c.principal.Key, ActorName: c.principal.String(),
 		Source: c.source.String(), SessionID: op.SessionID, Target: op.Target.Name, Denied: true,

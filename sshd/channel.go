@@ -14,6 +14,7 @@ import (
 const (
 	maxEnv      = 64
 	maxEnvBytes = 4 << 10   // one NAME=value
+	maxEnvTotal = 32 << 10  // all of them
 	maxCommand  = 256 << 10 // an exec's command; Linux takes 128 KiB as one argument
 	maxTerm     = 64
 	maxSide     = 9999 // columns or rows; what a recording can hold
@@ -126,8 +127,12 @@ func (a *asked) setEnv(payload []byte) bool {
 	if !envAllowed(m.Name) || len(a.env) >= maxEnv {
 		return false
 	}
-	a.env = slices.DeleteFunc(a.env, func(e string) bool { return strings.HasPrefix(e, m.Name+"=") })
-	a.env = append(a.env, m.Name+"="+m.Value)
+	env := slices.DeleteFunc(slices.Clone(a.env), func(e string) bool { return strings.HasPrefix(e, m.Name+"=") })
+	env = append(env, m.Name+"="+m.Value)
+	if len(strings.Join(env, "")) > maxEnvTotal {
+		return false
+	}
+	a.env = env
 	return true
 }
 

@@ -33,6 +33,7 @@ type connection struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	channels atomic.Int32
+	all      *atomic.Int32 // channels of this connection and of those inside it, or around it
 	idle     chan struct{} // told when channels falls to zero
 	noMore   atomic.Bool   // no-more-sessions@openssh.com
 	wg       sync.WaitGroup
@@ -88,12 +89,13 @@ func (s *Server) newConnection(ctx context.Context, conn *ssh.ServerConn, in *in
 	c := &connection{
 		srv: s, ssh: conn, id: NewSessionID(), identity: id, principal: principalOf(id),
 		certificate: proven.Certificate, source: sourceOf(conn.RemoteAddr()), inner: in, idle: make(chan struct{}, 1),
+		all: new(atomic.Int32),
 	}
 	var err error
 	if in == nil {
 		c.route, err = s.o.Targets.routeUser(conn.User())
 	} else {
-		c.id = in.outer.id
+		c.id, c.all = in.outer.id, in.outer.all
 		c.route, err = in.target.route(conn.User())
 		// The same in every respect: a policy that let the outer one jump must not find an agent where
 		// it saw a human, or other groups.
@@ -239,7 +241,8 @@ func (c *connection) channel(nc ssh.NewChannel) {
 		_ = nc.Reject(ssh.Prohibited, "sallyport: "+publicText(err))
 		return
 	}
-	if int(c.channels.Add(1)) > c.srv.o.MaxSessionsPerConnection {
+	c.channels.Add(1)
+	if int(c.all.Add(1)) > c.srv.o.MaxSessionsPerConnection {
 		c.channelDone()
 		_ = nc.Reject(ssh.ResourceShortage, fmt.Sprintf("sallyport: %d sessions are open on this connection, which is the limit", c.srv.o.MaxSessionsPerConnection))
 		return
@@ -251,6 +254,7 @@ func (c *connection) channel(nc ssh.NewChannel) {
 }
 
 func (c *connection) channelDone() {
+	c.all.Add(-1)
 	if c.channels.Add(-1) > 0 {
 		return
 	}

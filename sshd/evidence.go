@@ -117,17 +117,15 @@ func (s *session) seal(exit shells.Exit, err error) {
 
 // Decided writes an operation and its decision down before anything of it happens.
 func (s *session) Decided(op Operation, d policies.Decision) error {
+	s.asking(op.ID)
+	// A session that was never let in has no recording, and too many refusals are only counted.
+	if d.Effect == policies.EffectDeny && (!s.c.srv.o.Gate.denied(op.Principal.Key) || s.recording == nil) {
+		return s.c.auditDenied(op, d)
+	}
 	if s.recording == nil {
-		if d.Effect == policies.EffectDeny {
-			return s.c.auditDenied(op, d) // a session that was never let in has no recording
-		}
 		if err := s.begin(); err != nil {
 			return err
 		}
-	}
-	s.asking(op.ID)
-	if key := s.c.principal.Key; d.Effect == policies.EffectDeny && !s.c.srv.o.Gate.denials.take(key, key) {
-		return nil // counted
 	}
 	s.opMu.Lock()
 	defer s.opMu.Unlock()

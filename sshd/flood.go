@@ -6,17 +6,15 @@ import (
 	"maps"
 	"sync"
 	"time"
-
-	"github.com/sallyport-ssh/sallyport/replay/ledger"
 )
 
-// What one source, or one identity, can write into the log and the ledger by being refused. What goes
-// beyond is counted, and the counts are written when the window is over.
+// What one source, or one identity, can write down by being refused. Lines beyond it are counted, and the
+// counts are logged when the window is over; operations beyond it are counted by the ledger.
 const (
 	floodWindow      = time.Minute
 	linesPerSource   = 10  // of each kind of line
 	linesInAll       = 300 // of all kinds, from everybody
-	denialsEach      = 200 // of one identity, each written down
+	denialsEach      = 200 // refused operations of one identity, each with a row of its own
 	maxFloodKeys     = 10_000
 	everybodyElseKey = "" // stands for what came after maxFloodKeys
 )
@@ -89,19 +87,10 @@ func (s *Server) refused(log *slog.Logger, from, msg string, args ...any) {
 	}
 }
 
-// reportFloods writes down how much of what was refused is not written down one by one.
+// reportFloods logs how much of what was refused is not in the log.
 func (s *Server) reportFloods(stopping bool) {
 	for msg, n := range s.lines.report(stopping) {
 		s.o.Log.Warn("more of the same was left out of this log", "of", msg, "count", n)
-	}
-	for key, n := range s.o.Gate.denials.report(stopping) {
-		err := store(s.o.Ledger, ledger.Event{
-			Kind: "denied.more", Gate: s.o.Gate.name, Actor: key, Denied: true,
-			Detail: map[string]any{"count": n, "why": "refused like the operations before them, too many to write down each"},
-		})
-		if err != nil {
-			s.o.Log.Error("refused operations were not counted", "identity", key, "count", n, "error", err)
-		}
 	}
 }
 

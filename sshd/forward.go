@@ -72,6 +72,7 @@ type forward struct {
 
 func (f *forward) Decided(op Operation, d policies.Decision) error {
 	if d.Effect == policies.EffectDeny {
+		f.c.srv.o.Gate.denied(op.Principal.Key)
 		return f.c.auditDenied(op, d)
 	}
 	return nil

@@ -16,7 +16,7 @@ type Gate struct {
 	name     string
 	policies *policies.Engine
 	desk     *policies.Desk
-	denials  *limiter // that are written down, by identity
+	denials  *limiter // by identity
 }
 
 // NewGate returns the gate called name. Name tells gates apart that share a ledger.
@@ -104,6 +104,10 @@ func (g *Gate) Admit(ctx context.Context, op Operation, w Witness) error {
 	}
 	return denied(op, d)
 }
+
+// denied counts a refused operation of an identity. It reports false when there were so many of late that
+// each of them is no longer worth a row of its own.
+func (g *Gate) denied(identity string) bool { return g.denials.take(identity, "") }
 
 // Self is the gate as a target of policies.
 func (g *Gate) Self() policies.Target { return policies.Target{Name: GateName, Kind: "gate"} }
