@@ -193,7 +193,7 @@ func (d *Desk) useAdvance(ctx context.Context, h Hold, a Advance) Hold {
 		if d.mayAdvance == nil {
 			return errors.New("nothing says that they still may")
 		}
-		return d.mayAdvance(a.By, h)
+		return d.mayAdvance(a, h)
 	}, func() error { return d.advances.UseAdvance(ctx, a.ID, now()) })
 	if err != nil {
 		return h

@@ -85,7 +85,7 @@ func TestInAdvance(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, d *policies.Desk, s *policies.Memory) {
-				d.InAdvance(s, func(policies.Principal, policies.Hold) error { return nil })
+				d.InAdvance(s, func(policies.Advance, policies.Hold) error { return nil })
 				a, h := inAdvance("advance1"), askable("hold0001")
 				if tt.advance != nil {
 					tt.advance(&a)
@@ -125,7 +125,7 @@ func withFacts(h *policies.Hold) {
 func TestInAdvanceRoleLost(t *testing.T) {
 	bubble(t, func(t *testing.T, d *policies.Desk, s *policies.Memory) {
 		lost := false
-		d.InAdvance(s, func(p policies.Principal, h policies.Hold) error {
+		d.InAdvance(s, func(a policies.Advance, h policies.Hold) error {
 			if lost {
 				return errors.New("no longer an approver")
 			}
@@ -148,7 +148,7 @@ func TestInAdvanceRoleLost(t *testing.T) {
 
 func TestInAdvanceTakenBack(t *testing.T) {
 	bubble(t, func(t *testing.T, d *policies.Desk, s *policies.Memory) {
-		d.InAdvance(s, func(policies.Principal, policies.Hold) error { return nil })
+		d.InAdvance(s, func(policies.Advance, policies.Hold) error { return nil })
 		a := inAdvance("advance1")
 		if _, err := d.Approve(t.Context(), a, mayAdvance); err != nil {
 			t.Fatal(err)
@@ -194,7 +194,7 @@ func TestWhatCannotBeApprovedInAdvance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, d *policies.Desk, s *policies.Memory) {
-				d.InAdvance(s, func(policies.Principal, policies.Hold) error { return nil })
+				d.InAdvance(s, func(policies.Advance, policies.Hold) error { return nil })
 				a := inAdvance("advance1")
 				tt.edit(&a)
 				if _, err := d.Approve(t.Context(), a, mayAdvance); !errors.Is(err, tt.want) {

@@ -50,7 +50,7 @@ type Desk struct {
 
 	roster     *Roster
 	advances   AdvanceStore
-	mayAdvance func(Principal, Hold) error
+	mayAdvance func(Advance, Hold) error
 
 	mu      sync.Mutex
 	waiting map[string]int // by key of the principal
@@ -67,7 +67,7 @@ func (d *Desk) OnCall(r *Roster) { d.roster = r }
 
 // InAdvance lets people answer before anybody asks. StillMay is asked when such an answer is about to count, and says
 // whether its giver may still give it; nil refuses. Call it before the desk is used.
-func (d *Desk) InAdvance(s AdvanceStore, stillMay func(Principal, Hold) error) {
+func (d *Desk) InAdvance(s AdvanceStore, stillMay func(Advance, Hold) error) {
 	d.advances, d.mayAdvance = s, stillMay
 }
 
@@ -603,6 +603,13 @@ func (d *Desk) Pending(ctx context.Context) ([]Hold, error) {
 
 // Wait returns the hold once it is no longer pending, at whichever gate it waits. It does not release anything.
 func (d *Desk) Wait(ctx context.Context, id string) (Hold, error) {
+	return d.Follow(ctx, id, func(Hold) {})
+}
+
+// Follow is Wait, and tells how far the hold has come: at once, when one of several has approved, and when more people
+// may answer.
+func (d *Desk) Follow(ctx context.Context, id string, tell func(Hold)) (Hold, error) {
+	answers, steps := -1, 0
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	changes, err := d.store.HoldChanges(watch)
@@ -618,6 +625,10 @@ func (d *Desk) Wait(ctx context.Context, id string) (Hold, error) {
 		}
 		if h.State = h.stateAt(now()); h.State != StatePending {
 			return h, nil
+		}
+		if n := h.escalated(now()); len(h.Answers) > answers || n > steps {
+			answers, steps = len(h.Answers), n
+			tell(h.clone())
 		}
 		if changes, err = d.changed(ctx, h, changes, again.C); err != nil {
 			return h, err

@@ -40,6 +40,7 @@ type Hold struct {
 	Asked         time.Time      `json:"asked"`
 	Expires       time.Time      `json:"expires"`
 	Justification string         `json:"justification,omitempty"` // the requester's own words: never proof of anything
+	Screen        string         `json:"screen,omitempty"`        // what the session's terminal showed, masked and rendered, a line a row
 	State         State          `json:"state"`
 	Answers       []Answer       `json:"answers,omitempty"`
 	Ended         time.Time      `json:"ended,omitzero"` // when it came to the state it is in; zero while pending

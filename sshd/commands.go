@@ -21,6 +21,7 @@ type gateCall struct {
 	*session
 	ctx  context.Context
 	args []string
+	text string // what stands after " -- ", exactly
 	json bool
 	out  io.Writer
 }
@@ -43,9 +44,15 @@ func init() { // help lists the table that it stands in
 		{"targets", "", "what you may reach", (*gateCall).targets},
 		{"sessions", "[live]", "sessions: yours, or everybody's for auditors", (*gateCall).sessions},
 		{"approvals", "", "requests that wait for an answer", (*gateCall).approvals},
-		{"approve", "ID [REASON...]", "let a waiting request through", func(g *gateCall) error { return g.answer(true) }},
+		{"show", "ID", "all of one request", (*gateCall).showHold},
+		{"approve", "ID [--once|--session|--for TIME] [REASON...]", "let a waiting request through", func(g *gateCall) error { return g.answer(true) }},
 		{"deny", "ID [REASON...]", "refuse a waiting request", func(g *gateCall) error { return g.answer(false) }},
+		{"withdraw", "ID", "take back a request of yours or of your agent", (*gateCall).withdraw},
 		{"wait", "ID", "wait until a request is answered; exits 0, 75 or 77", (*gateCall).wait},
+		{"preapprove", "--identity KEY --target T --for TIME ... -- TEXT", "approve in advance; see policies/APPROVING.md", (*gateCall).preapprove},
+		{"preapprovals", "", "what is approved in advance", (*gateCall).preapprovals},
+		{"revoke", "ID", "take back an approval in advance", (*gateCall).revoke},
+		{"policies", "", "which policies are in force, and what is wrong with a change", (*gateCall).policiesInForce},
 		{"play", "ID [SPEED]", "play a recording in this terminal", (*gateCall).play},
 		{"kill", "ID REASON...", "end a session that runs", (*gateCall).kill},
 	}
@@ -61,7 +68,11 @@ func (s *session) gateCommand() shells.Exit {
 		fmt.Fprintln(s.ch.Stderr(), "sallyport: the gate itself has no subsystems; name a target: sftp TARGET@gate")
 		return shells.Exit{Status: 1}
 	}
-	for _, word := range strings.Fields(s.asked.command) {
+	words := s.asked.command
+	if strings.HasPrefix(words, "preapprove ") {
+		words, g.text, _ = strings.Cut(words, " -- ")
+	}
+	for _, word := range strings.Fields(words) {
 		if word == "--json" {
 			g.json = true
 			continue
@@ -81,6 +92,7 @@ func (g *gateCall) run() int {
 	if i < 0 {
 		return g.fail(publicf("there is no command %s; try: help", show(name)), 2)
 	}
+	g.alarm()
 	err := gateCommands[i].run(g)
 	var refusal *Refusal
 	switch {
@@ -94,16 +106,27 @@ func (g *gateCall) run() int {
 	return g.fail(err, 1)
 }
 
-func (g *gateCall) fail(err error, code int) int {
-	to := io.Writer(g.ch.Stderr())
+// err is where the gate's own lines go that are no answer.
+func (g *gateCall) err() io.Writer {
 	if g.asked.pty != nil {
-		to = g.out
+		return g.out
 	}
+	return g.ch.Stderr()
+}
+
+// say prints one JSON object where the gate's own lines go.
+func (g *gateCall) say(v any) {
+	enc := json.NewEncoder(g.err())
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // a client that is gone needs to know nothing
+}
+
+func (g *gateCall) fail(err error, code int) int {
 	if g.json {
-		_ = json.NewEncoder(to).Encode(map[string]any{"error": publicText(err), "exit": code})
+		g.say(map[string]any{"error": publicText(err), "exit": code})
 		return code
 	}
-	fmt.Fprintf(to, "sallyport: %s\n", publicText(err))
+	fmt.Fprintf(g.err(), "sallyport: %s\n", publicText(err))
 	return code
 }
 
@@ -254,16 +277,6 @@ func (g *gateCall) sessions() error {
 	return g.print(SessionRows(rows), func(w io.Writer) { WriteSessions(w, rows) })
 }
 
-func (g *gateCall) approvals() error {
-	holds, err := g.c.srv.o.Desk.Pending(g.ctx)
-	if err != nil {
-		return err
-	}
-	all := g.admit("approval:list", "", g.self(), nil) == nil
-	holds = slices.DeleteFunc(holds, func(h policies.Hold) bool { return !all && h.Principal.Key != g.c.principal.Key })
-	return g.print(HoldRows(holds), func(w io.Writer) { WriteHolds(w, holds) })
-}
-
 // requestError says which request an error is about.
 func requestError(id string, err error) error {
 	if errors.Is(err, policies.ErrNoHold) {
@@ -278,52 +291,6 @@ func sessionError(id string, err error) error {
 		return publicf("there is no session %s", show(id))
 	}
 	return fmt.Errorf("session %s: %w", show(id), err)
-}
-
-// answer gives this caller's yes or no. Whether they may is decided at this moment, for this hold.
-func (g *gateCall) answer(approve bool) error {
-	if len(g.args) == 0 {
-		return errUsage
-	}
-	h, err := g.c.srv.o.Desk.Answer(g.ctx, g.args[0], policies.Answer{
-		Approver: g.c.principal, Approve: approve, Reason: strings.Join(g.args[1:], " "), Via: "ssh",
-	}, func(h policies.Hold) error {
-		return g.admit("approval:give", h.ID, h.Target, policies.ApprovalContext(h))
-	})
-	if err != nil {
-		return requestError(g.args[0], err)
-	}
-	return g.print(HoldRows([]policies.Hold{h})[0], func(w io.Writer) {
-		verb := map[bool]string{true: "approved", false: "denied"}[approve]
-		fmt.Fprintf(w, "%s %s: %s\n", verb, h.ID, show(h.Text))
-		if h.State == policies.StatePending {
-			fmt.Fprintln(w, "It needs further approvals before it runs.")
-		}
-	})
-}
-
-// wait returns when the hold has been answered, which its requester and its approvers may know.
-func (g *gateCall) wait() error {
-	if len(g.args) != 1 {
-		return errUsage
-	}
-	h, err := g.c.srv.o.Desk.Get(g.ctx, g.args[0])
-	if err == nil && g.admit("approval:list", h.ID, g.self(), policies.OwnerContext(h.Principal)) != nil {
-		err = policies.ErrNoHold
-	}
-	if err == nil {
-		h, err = g.c.srv.o.Desk.Wait(g.ctx, h.ID)
-	}
-	if err != nil {
-		return requestError(g.args[0], err)
-	}
-	if err := g.print(HoldRows([]policies.Hold{h})[0], func(w io.Writer) { fmt.Fprintf(w, "%s %s\n", h.ID, h.State) }); err != nil {
-		return err
-	}
-	if h.State == policies.StateApproved || h.State == policies.StateConsumed {
-		return nil
-	}
-	return unapproved(h, nil)
 }
 
 func (g *gateCall) kill() error {

@@ -29,7 +29,8 @@ func (e *targetError) Unwrap() error { return e.err }
 // forPeers are errors of other rooms whose own text may be shown.
 var forPeers = []error{
 	policies.ErrNoHold, policies.ErrNotPending, policies.ErrOwnRequest, policies.ErrNotApprover, policies.ErrAnswered,
-	policies.ErrReason, policies.ErrTooManyHolds, ledger.ErrNotFound, ledger.ErrEnded, ledger.ErrTooLong,
+	policies.ErrReason, policies.ErrTooManyHolds, policies.ErrScope, policies.ErrNoAdvance,
+	policies.ErrNotOpen, policies.ErrNotAllowed, ledger.ErrNotFound, ledger.ErrEnded, ledger.ErrTooLong,
 }
 
 // publicText is what may be shown to the peer of an error: nothing that was not written to be shown. The

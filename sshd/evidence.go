@@ -193,7 +193,8 @@ func (s *session) Answered(op Operation, h policies.Hold, refused error) error {
 	if len(h.Answers) > 0 {
 		last := h.Answers[len(h.Answers)-1]
 		note["by"], note["via"], note["reason"] = last.Approver.String(), last.Via, last.Reason
-		outcome += " by " + show(last.Approver.Name)
+		note["answers"] = len(h.Answers)
+		outcome += " by " + approvedBy(h)
 	}
 	if refused != nil {
 		outcome = publicText(refused)
@@ -222,6 +223,7 @@ func (s *session) recordOutput(kind replay.Stream, p []byte) error {
 	if len(p) == 0 || s.recording == nil {
 		return nil
 	}
+	s.keepTail(kind, p)
 	return s.recorded(s.recording.Output(kind, p))
 }
 

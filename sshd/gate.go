@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport-ssh/sallyport/policies"
@@ -17,11 +18,33 @@ type Gate struct {
 	policies *policies.Engine
 	desk     *policies.Desk
 	denials  *limiter // by identity
+	roster   *policies.Roster
+	state    atomic.Pointer[PolicyState]
 }
 
 // NewGate returns the gate called name. Name tells gates apart that share a ledger.
 func NewGate(name string, engine *policies.Engine, desk *policies.Desk) *Gate {
 	return &Gate{name: name, policies: engine, desk: desk, denials: newLimiter(denialsEach, math.MaxInt)}
+}
+
+// OnCall makes r say who is in which group at the moment of a decision. Call it before the gate is used.
+func (g *Gate) OnCall(r *policies.Roster) { g.roster = r }
+
+// decide asks the policies in force, with the groups that everybody is in at this moment.
+func (g *Gate) decide(op Operation) policies.Decision {
+	return g.policies.Decide(policies.Request{
+		Principal: g.roster.At(op.Principal, time.Now()), Action: op.Action, Target: op.Target, Context: op.Facts,
+	})
+}
+
+// StillMay says whether somebody who is not here could answer h now, by the policy on approval:give: what
+// an approval that was given in advance is asked when it is about to count.
+func (g *Gate) StillMay(p policies.Principal, h policies.Hold) error {
+	op := Operation{Principal: p, Action: "approval:give", Target: h.Target, Facts: policies.ApprovalContext(h)}
+	if d := g.decide(op); d.Effect != policies.EffectAllow {
+		return denied(op, d)
+	}
+	return nil
 }
 
 // An Operation is the smallest thing that is decided on.
@@ -37,6 +60,8 @@ type Operation struct {
 	Facts        map[string]any // what the filters found
 	// Justification is the requester's own words; it proves nothing.
 	Justification string
+	// Screen, if not nil, tells what the session's terminal shows, masked; for approvers.
+	Screen func() string
 	// Unheld makes a decision to hold a refusal, for operations nobody can wait for.
 	Unheld bool
 }
@@ -86,7 +111,7 @@ func (r *Refusal) PublicText() string { return r.Public }
 // now, and a [*Refusal] in every other case, an end of ctx included.
 func (g *Gate) Admit(ctx context.Context, op Operation, w Witness) error {
 	op.ID = NewSessionID()
-	d := g.policies.Decide(policies.Request{Principal: op.Principal, Action: op.Action, Target: op.Target, Context: op.Facts})
+	d := g.decide(op)
 	if d.Effect == policies.EffectHold && op.Unheld {
 		d.Effect, d.Why = policies.EffectDeny, "needs an approval, and nobody can wait for one here"
 	}
@@ -114,17 +139,21 @@ func (g *Gate) Self() policies.Target { return policies.Target{Name: GateName, K
 
 // preview decides without doing anything, for listings of what one could do.
 func (g *Gate) preview(op Operation) policies.Effect {
-	return g.policies.Decide(policies.Request{Principal: op.Principal, Action: op.Action, Target: op.Target, Context: op.Facts}).Effect
+	return g.decide(op).Effect
 }
 
 func (g *Gate) hold(ctx context.Context, op Operation, d policies.Decision, w Witness) error {
 	now := time.Now()
+	screen := ""
+	if op.Screen != nil {
+		screen = op.Screen()
+	}
 	h, err := g.desk.Ask(ctx, policies.Hold{
 		ID: op.HoldID, SessionID: op.SessionID, ConnectionID: op.ConnectionID, Gate: g.name,
 		Principal: op.Principal, Target: op.Target, Action: op.Action, Text: op.Text, Facts: op.Facts,
 		Policy: firstRef(d), Terms: d.Terms, Asked: now, Expires: now.Add(d.Terms.Wait),
-		Justification: op.Justification,
-	}, func(h policies.Hold) { w.Held(op, h) })
+		Justification: op.Justification, Screen: screen,
+	}, announcer(op, w))
 	if err != nil {
 		err = unapproved(h, err)
 	}
@@ -162,6 +191,9 @@ func unapproved(h policies.Hold, err error) *Refusal {
 	case policies.StateWithdrawn:
 		r.Effect, r.Code = policies.EffectHold, ExitHeld
 		r.Public, r.Err = "withdrawn: the one who asked is gone", nil
+		if h.Why != "" {
+			r.Public = "withdrawn: " + policies.Render([]byte(h.Why))
+		}
 	default:
 		var refused *policies.RefusedError
 		r.Public = "it could not be put before an approver"

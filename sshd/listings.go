@@ -105,7 +105,13 @@ type HoldRow struct {
 	Policy        string         `json:"policy"`
 	Approvers     []string       `json:"approvers"`
 	Quorum        int            `json:"quorum"`
-	Approved      int            `json:"approved"`
+	Approved      int            `json:"approved"` // of Needed
+	Needed        int            `json:"needed"`
+	MayNow        []string       `json:"may_answer_now"`  // the groups, those it was escalated to included
+	Scopes        []string       `json:"scopes"`          // what an approver may choose that it covers
+	Grant         string         `json:"grant,omitempty"` // the longest time to choose
+	Covers        string         `json:"covers,omitempty"`
+	Until         *time.Time     `json:"until,omitempty"` // when the approval ends, also for what it let in
 	Justification string         `json:"justification,omitempty"`
 	Asked         time.Time      `json:"asked"`
 	Expires       time.Time      `json:"expires"`
@@ -118,8 +124,18 @@ func HoldRows(h []policies.Hold) []HoldRow {
 		rows[i] = HoldRow{
 			ID: v.ID, State: string(v.State), Session: v.SessionID, Who: v.Principal.Name, Identity: v.Principal.Key,
 			Target: v.Target.Name, Action: v.Action, Text: v.Text, Shown: show(v.Text), Facts: v.Facts, Policy: v.Policy.ID,
-			Approvers: v.Terms.Approvers, Quorum: v.Terms.Quorum, Approved: approvals(v),
+			Approvers: v.Terms.Approvers, Quorum: v.Terms.Quorum, MayNow: v.MayAnswerNow(time.Now()), Covers: string(v.Covers()),
 			Justification: v.Justification, Asked: v.Asked, Expires: v.Expires,
+		}
+		rows[i].Approved, rows[i].Needed = v.Progress()
+		for _, s := range v.Terms.Scopes() {
+			rows[i].Scopes = append(rows[i].Scopes, string(s))
+		}
+		if v.Terms.Grant > 0 {
+			rows[i].Grant = v.Terms.Grant.String()
+		}
+		if ends := v.GrantEnds(); !ends.IsZero() {
+			rows[i].Until = &ends
 		}
 		if v.Principal.OnBehalfOf != nil {
 			rows[i].OnBehalfOf = v.Principal.OnBehalfOf.String()
@@ -144,7 +160,7 @@ func WriteHolds(w io.Writer, h []policies.Hold) {
 		for line := range strings.Lines(show(v.Text)) {
 			fmt.Fprintf(w, "\t    %s\n", strings.TrimSuffix(line, "\n"))
 		}
-		fmt.Fprintf(w, "\tpolicy %s, approvers: %s%s\n", show(v.Policy.ID), show(strings.Join(v.Terms.Approvers, ", ")), quorumText(v))
+		fmt.Fprintf(w, "\tpolicy %s, approvers: %s%s\n", show(v.Policy.ID), show(strings.Join(v.MayAnswerNow(time.Now()), ", ")), progress(v))
 		if facts := factText(v.Facts); facts != "" {
 			fmt.Fprintf(w, "\tfacts: %s\n", facts)
 		}
@@ -152,24 +168,21 @@ func WriteHolds(w io.Writer, h []policies.Hold) {
 			fmt.Fprintf(w, "\tthey say: %s\n", show(v.Justification))
 		}
 	}
-	fmt.Fprintln(w, "\nAnswer with `approve ID [REASON]` or `deny ID [REASON]`.")
+	fmt.Fprintln(w, "\nAnswer with `approve ID [REASON]` or `deny ID [REASON]`; `show ID` has all there is.")
 }
 
-func quorumText(h policies.Hold) string {
-	if h.Terms.Quorum < 2 {
-		return ""
+// progress says how many of several approvals a request has, and who may answer later.
+func progress(h policies.Hold) string {
+	text := ""
+	if p := h.ProgressText(); p != "" {
+		text = ", so far " + show(p)
 	}
-	return fmt.Sprintf(" (%d of %d approvals given)", approvals(h), h.Terms.Quorum)
-}
-
-func approvals(h policies.Hold) int {
-	n := 0
-	for _, a := range h.Answers {
-		if a.Approve {
-			n++
+	for _, step := range h.Escalations() {
+		if time.Now().Before(step.At) {
+			text += fmt.Sprintf("; from %s also %s", step.At.Local().Format("15:04:05"), show(strings.Join(step.Groups, ", ")))
 		}
 	}
-	return n
+	return text
 }
 
 // factText names what an approver should know at a glance; --json has all.

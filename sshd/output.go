@@ -271,7 +271,7 @@ func (st *stream) show(masked, shown []byte) error {
 
 // A notice is a line of the gate's own. With SALLYPORT_JSON=1 it is printed as this object, one a line.
 type notice struct {
-	Event     string   `json:"sallyport"` // held, approved, refused, ended
+	Event     string   `json:"sallyport"` // held, waiting, approved, refused, ended
 	ID        string   `json:"id,omitempty"`
 	Action    string   `json:"action,omitempty"`
 	Target    string   `json:"target,omitempty"`
@@ -281,6 +281,10 @@ type notice struct {
 	Policy    string   `json:"policy,omitempty"`
 	Reason    string   `json:"reason,omitempty"`
 	Exit      int      `json:"exit,omitempty"`
+	Approved  int      `json:"approved,omitempty"` // of Needed approvals
+	Needed    int      `json:"needed,omitempty"`
+	Covers    string   `json:"covers,omitempty"` // once, session or time; see policies.Scope
+	Until     string   `json:"until,omitempty"`  // RFC 3339: when the approval ends, also for what it let in
 
 	lines []string // for people
 }
@@ -329,25 +333,14 @@ func (s *session) sayHeld(op Operation, h policies.Hold) {
 	if op.Text != "" {
 		what = s.maskText(op.Text)
 	}
-	who := strings.Join(h.Terms.Approvers, " or ")
-	s.out.say(notice{
-		Event: "held", ID: h.ID, Action: op.Action, Target: op.Target.Name, Text: s.maskText(op.Text),
-		Approvers: h.Terms.Approvers, Expires: h.Expires.UTC().Format(time.RFC3339), Policy: h.Policy.ID,
-		lines: []string{
-			fmt.Sprintf("held: %s", show(what)),
-			fmt.Sprintf("waiting up to %v for an approval by %s, request %s (policy %s)", h.Terms.Wait, who, h.ID, h.Policy.ID),
-		},
-	})
-}
-
-func (s *session) sayApproved(h policies.Hold) {
-	by := "an earlier approval"
-	for _, a := range h.Answers {
-		if a.Approve {
-			by = show(a.Approver.Name)
-		}
+	n := noticeOf("held", h)
+	n.Text = s.maskText(op.Text)
+	wait := fmt.Sprintf("waiting up to %v for an approval by %s, request %s (policy %s)", h.Terms.Wait, show(strings.Join(n.Approvers, " or ")), h.ID, h.Policy.ID)
+	if text := h.ProgressText(); text != "" {
+		wait += ", so far " + show(text)
 	}
-	s.out.say(notice{Event: "approved", ID: h.ID, lines: []string{fmt.Sprintf("approved by %s", by)}})
+	n.lines = []string{"held: " + show(what), wait}
+	s.out.say(n)
 }
 
 func (s *session) sayRefused(r *Refusal) {

@@ -33,6 +33,7 @@ type session struct {
 	early   *typeahead     // set when the client was heard before that
 	pending []string       // signals that came before it did
 
+	tail      tail
 	lastAsked string // id of the operation that was decided on last
 }
 
@@ -166,7 +167,7 @@ func (s *session) admit(action, text string, facts map[string]any) error {
 func (s *session) admitContext(ctx context.Context, action, text string, facts map[string]any) error {
 	err := s.c.srv.o.Gate.Admit(ctx, Operation{
 		SessionID: s.id, ConnectionID: s.c.id, Principal: s.c.principal, Target: s.route.target.Target,
-		Action: action, Text: text, Facts: facts, Justification: s.asked.reason,
+		Action: action, Text: text, Facts: facts, Justification: s.asked.reason, Screen: s.lastScreen,
 	}, s)
 	// Why the session ended says more than that its hold was withdrawn.
 	if why := cause(s.ctx); err != nil && why != nil {

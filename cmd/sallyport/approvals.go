@@ -80,35 +80,6 @@ type approvalsShowCmd struct {
 	JSON bool   `help:"Print one JSON object." name:"json"`
 }
 
-// A holdDetail is one request with --json.
-type holdDetail struct {
-	sshd.HoldRow
-	Gate    string      `json:"gate"`
-	Answers []answerRow `json:"answers"`
-	Ended   *time.Time  `json:"ended,omitempty"`
-	Why     string      `json:"why,omitempty"`
-}
-
-type answerRow struct {
-	Approver string    `json:"approver"`
-	Identity string    `json:"identity"`
-	Approve  bool      `json:"approve"`
-	Reason   string    `json:"reason,omitempty"`
-	At       time.Time `json:"at"`
-	Via      string    `json:"via"`
-}
-
-func detailOf(h policies.Hold) holdDetail {
-	d := holdDetail{HoldRow: sshd.HoldRows([]policies.Hold{h})[0], Gate: h.Gate, Answers: []answerRow{}, Why: h.Why}
-	for _, a := range h.Answers {
-		d.Answers = append(d.Answers, answerRow{a.Approver.String(), a.Approver.Key, a.Approve, a.Reason, a.At, a.Via})
-	}
-	if !h.Ended.IsZero() {
-		d.Ended = &h.Ended
-	}
-	return d
-}
-
 // Run shows one request.
 func (c *approvalsShowCmd) Run(ctx context.Context, k *kong.Context) error {
 	if err := checkID("request", c.ID, "approvals ls"); err != nil {
@@ -123,57 +94,10 @@ func (c *approvalsShowCmd) Run(ctx context.Context, k *kong.Context) error {
 			return err
 		}
 		if c.JSON {
-			return printJSON(k.Stdout, detailOf(h))
+			return printJSON(k.Stdout, sshd.HoldDetails(h))
 		}
-		return columns(k.Stdout, func(w io.Writer) { writeHold(w, h) })
+		return columns(k.Stdout, func(w io.Writer) { sshd.WriteHold(w, h) })
 	})
-}
-
-// writeHold shows a request of any state. The text stands whole, on lines of its own.
-func writeHold(w io.Writer, h policies.Hold) {
-	fmt.Fprintf(w, "request\t%s\nstate\t%s\nwho\t%s\ntarget\t%s (%s)\naction\t%s\n", h.ID, holdState(h), show(h.Principal.String()),
-		show(h.Target.Name), show(h.Target.Kind), h.Action)
-	for i, line := range policies.RenderLines([]byte(h.Text)) {
-		label := ""
-		if i == 0 {
-			label = "text"
-		}
-		fmt.Fprintf(w, "%s\t%s\n", label, line)
-	}
-	fmt.Fprintf(w, "policy\t%s\napprovers\t%s\nasked\t%s, until %s\n", show(h.Policy.ID), show(strings.Join(h.Terms.Approvers, ", ")),
-		localTime(h.Asked), h.Expires.Local().Format("15:04:05"))
-	if h.SessionID != "" {
-		fmt.Fprintf(w, "session\t%s\n", h.SessionID)
-	}
-	if h.Justification != "" {
-		fmt.Fprintf(w, "they say\t%s\n", show(h.Justification))
-	}
-	for _, a := range h.Answers {
-		fmt.Fprintf(w, "answer\t%s\n", answerText(a))
-	}
-}
-
-func holdState(h policies.Hold) string {
-	text := string(h.State)
-	if h.State == policies.StatePending && time.Now().After(h.Expires) {
-		text = "pending, and too late to answer"
-	}
-	if !h.Ended.IsZero() {
-		text += " since " + localTime(h.Ended)
-	}
-	if h.Why != "" {
-		text += ": " + shown(h.Why)
-	}
-	return text
-}
-
-func answerText(a policies.Answer) string {
-	verb := map[bool]string{true: "approved", false: "denied"}[a.Approve]
-	text := fmt.Sprintf("%s by %s at %s (%s)", verb, show(a.Approver.String()), localTime(a.At), show(a.Via))
-	if a.Reason != "" {
-		text += ": " + show(a.Reason)
-	}
-	return text
 }
 
 type approvalsWatchCmd struct {
@@ -211,7 +135,7 @@ func (c *approvalsWatchCmd) Run(ctx context.Context, k *kong.Context) error {
 
 func (c *approvalsWatchCmd) print(w io.Writer, h policies.Hold) error {
 	if c.JSON {
-		b, err := json.Marshal(detailOf(h))
+		b, err := json.Marshal(sshd.HoldDetails(h))
 		if err == nil {
 			_, err = w.Write(append(plainJSON(b), '\n'))
 		}
@@ -225,7 +149,7 @@ func (c *approvalsWatchCmd) print(w io.Writer, h policies.Hold) error {
 		}
 	}
 	if n := len(h.Answers); n > 0 {
-		line += "  " + answerText(h.Answers[n-1])
+		line += "  " + sshd.AnswerText(h.Answers[n-1])
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err

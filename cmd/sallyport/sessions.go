@@ -84,10 +84,10 @@ type sessionsShowCmd struct {
 
 // A sessionDetail is one session with --json.
 type sessionDetail struct {
-	Session    sessionFacts   `json:"session"`
-	Operations []operationRow `json:"operations"`
-	More       bool           `json:"more_operations,omitempty"`
-	Holds      []holdDetail   `json:"holds"`
+	Session    sessionFacts      `json:"session"`
+	Operations []operationRow    `json:"operations"`
+	More       bool              `json:"more_operations,omitempty"`
+	Holds      []sshd.HoldDetail `json:"holds"`
 
 	row  ledger.Session     // as the ledger has it
 	held []policies.Hold    // the same as Holds
@@ -141,7 +141,7 @@ func (c *sessionsShowCmd) detail(ctx context.Context, l *ledger.Ledger) (*sessio
 	if err != nil {
 		return nil, sessionError(c.ID, err)
 	}
-	d := &sessionDetail{row: s, Operations: []operationRow{}, Holds: []holdDetail{}, Session: sessionFacts{
+	d := &sessionDetail{row: s, Operations: []operationRow{}, Holds: []sshd.HoldDetail{}, Session: sessionFacts{
 		SessionRow: sshd.SessionRows([]ledger.Session{s})[0], Groups: s.Identity.Groups, Gate: s.Gate, Term: s.Term,
 		Cols: s.Cols, Rows: s.Rows, SealHash: hex.EncodeToString(s.SealHash),
 	}}
@@ -164,7 +164,7 @@ func (c *sessionsShowCmd) detail(ctx context.Context, l *ledger.Ledger) (*sessio
 			return nil, err
 		}
 		d.held = append(d.held, h)
-		d.Holds = append(d.Holds, detailOf(h))
+		d.Holds = append(d.Holds, sshd.HoldDetails(h))
 	}
 	return d, nil
 }
@@ -219,7 +219,7 @@ func (d *sessionDetail) write(w io.Writer) {
 	}
 	for _, h := range d.held {
 		fmt.Fprintln(w)
-		writeHold(w, h)
+		sshd.WriteHold(w, h)
 	}
 }
 

@@ -25,6 +25,7 @@ type holdBody struct {
 	Policy        policies.Ref       `json:"policy"`
 	Terms         policies.Terms     `json:"terms"`
 	Justification string             `json:"justification,omitempty"`
+	Screen        string             `json:"screen,omitempty"`
 }
 
 // PutHold implements [policies.Store].
@@ -48,7 +49,7 @@ func (l *Ledger) putHold(ctx context.Context, h policies.Hold) error {
 	if c.err != nil {
 		return c.err
 	}
-	body := holdBody{h.Principal, h.Target, facts, h.Policy, h.Terms, h.Justification}
+	body := holdBody{h.Principal, h.Target, facts, h.Policy, h.Terms, h.Justification, h.Screen}
 	sum := sha256.Sum256([]byte(h.Text))
 	args := []any{
 		c.need("hold id", h.ID), c.key("session id", h.SessionID), c.key("connection id", h.ConnectionID), c.key("gate", h.Gate),
@@ -267,6 +268,7 @@ func scanHold(scan func(...any) error) (policies.Hold, error) {
 	if len(h.Answers) == 0 {
 		h.Answers = nil
 	}
-	h.Principal, h.Target, h.Policy, h.Terms, h.Justification = b.Principal, b.Target, b.Policy, b.Terms, b.Justification
+	h.Principal, h.Target, h.Policy, h.Terms, h.Justification, h.Screen =
+		b.Principal, b.Target, b.Policy, b.Terms, b.Justification, b.Screen
 	return h, nil
 }

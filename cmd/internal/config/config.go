@@ -34,6 +34,10 @@ type Config struct {
 	Recordings Recordings `yaml:"recordings"`
 	// Console is the web console's sign-in.
 	Console Console `yaml:"console"`
+	// OnCall are groups whose members change with the time.
+	OnCall []OnCall `yaml:"on_call"`
+	// Webhooks tell others what waits for an answer.
+	Webhooks []Webhook `yaml:"webhooks"`
 }
 
 // Gate names this gate. Name is what host certificates carry and known_hosts lines match; letters,

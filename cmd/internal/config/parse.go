@@ -59,6 +59,8 @@ func LoadPart(file string) (*Config, error) {
 	problems = append(problems, c.validateTargets()...)
 	problems = append(problems, c.validateUsers()...)
 	problems = append(problems, c.validateMasking()...)
+	problems = append(problems, c.validateOnCall()...)
+	problems = append(problems, c.validateWebhooks()...)
 	return c, place(file, tree, problems)
 }
 
@@ -229,6 +231,10 @@ func (c *Config) resolve(dir string) {
 	}
 	for i := range c.Policies {
 		abs(&c.Policies[i])
+	}
+	for i := range c.Webhooks {
+		abs(&c.Webhooks[i].URLFile)
+		abs(&c.Webhooks[i].SecretFile)
 	}
 	if s3 := c.Recordings.S3; s3 != nil {
 		abs(&s3.AccessKeyFile)

@@ -99,6 +99,8 @@ func (c *Config) validate() []problem {
 	p = append(p, c.validateUsers()...)
 	p = append(p, c.validateTargets()...)
 	p = append(p, c.validateMasking()...)
+	p = append(p, c.validateOnCall()...)
+	p = append(p, c.validateWebhooks()...)
 	p = append(p, c.validateStores()...)
 	return p
 }

@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/sallyport-ssh/sallyport/certs"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/config"
 	"github.com/sallyport-ssh/sallyport/policies"
+	"github.com/sallyport-ssh/sallyport/policies/notify"
 	"github.com/sallyport-ssh/sallyport/replay"
 	"github.com/sallyport-ssh/sallyport/replay/console"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
@@ -45,6 +47,7 @@ type Daemon struct {
 	server    *sshd.Server
 	console   *console.Console
 	revoked   *revocations
+	senders   []*notify.Sender
 
 	sshListener, httpListener net.Listener
 	web                       *http.Server
@@ -120,11 +123,26 @@ func loadSet(paths []string) (*policies.Set, error) {
 func (d *Daemon) Reload() error {
 	set, err := loadSet(d.config.Policies)
 	if err != nil {
+		d.gate.RefusePolicies(err)
+		d.audit(context.Background(), "policies.refused", map[string]any{"problem": shortened(err.Error())})
 		return err
 	}
-	d.engine.Swap(set)
+	d.gate.SetPolicies(set)
 	d.log.Info("policies reloaded", "policies", set.Len())
+	for _, p := range set.Check() {
+		d.log.Warn("policies: " + p.Error())
+	}
+	d.audit(context.Background(), "policies.reloaded", map[string]any{"policies": set.Len()})
 	return nil
+}
+
+// shortened keeps a text small enough to be stored with an event.
+func shortened(s string) string {
+	const most = 4 << 10
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
 }
 
 // SSHAddr and HTTPAddr are where the daemon listens.
@@ -157,6 +175,9 @@ func (d *Daemon) serve() {
 	d.wg.Go(func() { d.endOnRequest(ctx) })
 	d.wg.Go(func() { d.watchPolicies(ctx) })
 	d.wg.Go(func() { d.purgeLoop(ctx) })
+	for _, s := range d.senders {
+		d.wg.Go(func() { s.Run(ctx) })
+	}
 }
 
 // stopTimeout bounds an orderly stop: sessions are told, recordings sealed and shipped.

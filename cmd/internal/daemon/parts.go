@@ -182,6 +182,13 @@ func (d *Daemon) openServer(context.Context) error {
 		return err
 	}
 	d.gate = sshd.NewGate(d.config.Gate.Name, d.engine, d.desk)
+	d.gate.SetPolicies(d.engine.Set())
+	if err := d.openApprovals(); err != nil {
+		return err
+	}
+	if err := d.openWebhooks(masks); err != nil {
+		return err
+	}
 	s := d.config.SSH
 	d.server = sshd.New(sshd.Options{
 		Name: d.config.Gate.Name, HostSigners: hosts.signers, Authenticate: checker.Check, Enrich: enricher(d.config),
