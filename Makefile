@@ -16,6 +16,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 export SALLYPORT_MINIO := $(CACHE)/bin/minio
+export SALLYPORT_KUBE := $(CACHE)/bin
+KUBE_VERSION := v1.37.2
+KUBE := $(CACHE)/bin/kube-$(KUBE_VERSION)
 export GOFLAGS := -buildvcs=false
 
 .PHONY: run
@@ -27,8 +30,13 @@ build: $(PLAYER) ## build bin/sallyport
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/sallyport
 
 .PHONY: test
-test: setup-test build $(SALLYPORT_MINIO) ## pass every test, with real counterparts
+test: setup-test build $(SALLYPORT_MINIO) $(KUBE) ## pass every test, with real counterparts
+	cd integration/kube && go test ./...
 	go run $(GOTESTSUM) --format pkgname-and-test-fails --hide-summary=skipped -- -race -timeout 20m ./...
+
+.PHONY: k8s
+k8s: setup-test $(KUBE) ## start a Kubernetes API server to try the gate with (Ctrl-C stops)
+	@go run ./integration/cluster
 
 .PHONY: bench
 bench: setup-test build ## print tables: speed beside what you would use instead
@@ -75,3 +83,11 @@ $(SALLYPORT_MINIO):
 	@mkdir -p $(@D)
 	@echo "building MinIO for the tests; this takes a few minutes, once"
 	cd $(@D) && GOFLAGS= GOBIN=$(@D) go install $(MINIO)
+
+# A real API server, kubectl, and a node whose containers are processes; built once, then kept.
+$(KUBE): integration/kube/go.mod integration/kube/node/main.go
+	@mkdir -p $(@D)
+	@echo "building kube-apiserver and kubectl $(KUBE_VERSION) for the tests; this takes some minutes, once"
+	cd integration/kube && go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBE_VERSION)" \
+		-o $(@D)/ k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl && go build -trimpath -o $(@D)/kube-node ./node
+	@touch $@

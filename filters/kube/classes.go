@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// discovery says whether the path only tells what the server is and offers. Nobody's data is there.
-func (r *Request) discovery() bool {
-	if r.Method != "GET" && r.Method != "HEAD" {
+// Discovery says whether the path only tells what the server is and offers. Nobody's data is there.
+func (r *Request) Discovery() bool {
+	if r.Resource != "" || r.Method != "GET" && r.Method != "HEAD" {
 		return false
 	}
 	p := strings.TrimSuffix(r.Path, "/")
@@ -131,7 +131,7 @@ func (r *Request) classifySubresource() {
 }
 
 func (r *Request) classifyPath() {
-	if r.discovery() {
+	if r.Discovery() {
 		r.add("read", "")
 		return
 	}

@@ -198,7 +198,7 @@ func (r *Request) Action() string {
 	switch {
 	case r.Verb == "proxy":
 		return "kube:proxy"
-	case r.Resource == "" && r.discovery(), r.review():
+	case r.Discovery(), r.review():
 		return "kube:get"
 	case r.Resource == "" || r.Verb == "":
 		return "kube:other"

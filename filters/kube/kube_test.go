@@ -2,6 +2,7 @@ package kube
 
 import (
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -71,9 +72,43 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s %s:\n got %s %q %q opaque %v\nwant %s %q %q opaque %v", c.method, c.target,
 				r.Action(), object, strings.Join(r.Classes, " "), r.Opaque, c.action, c.object, c.classes, c.opaque)
 		}
+		if r.Discovery() && r.Resource != "" {
+			t.Errorf("%s %s is taken for discovery", c.method, c.target)
+		}
 		if (len(r.Why) == 0) && r.Opaque {
 			t.Errorf("%s %s is opaque and does not say why", c.method, c.target)
 		}
+	}
+}
+
+// TestRequestInfo: the gate reads requests as Kubernetes does, which wrote the table (integration/kube), or refuses them.
+func TestRequestInfo(t *testing.T) {
+	table, err := os.ReadFile("testdata/requestinfo.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	for line := range strings.Lines(string(table)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		u, err := url.ParseRequestURI(f[1])
+		if err != nil {
+			continue
+		}
+		r, err := Parse(f[0], u)
+		if err != nil {
+			continue
+		}
+		read++
+		got := []string{f[0], f[1], "no object"}
+		if r.Resource != "" {
+			got = []string{f[0], f[1], "object", r.Verb, r.Group, r.Version, r.Resource, r.Subresource, r.Namespace, r.Name}
+		}
+		if !slices.Equal(got, f) {
+			t.Errorf("\n  gate %q\nserver %q", got, f)
+		}
+	}
+	if read < 1000 {
+		t.Errorf("only %d lines of the table were read", read)
 	}
 }
 
