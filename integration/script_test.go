@@ -59,7 +59,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"dev": cmdDev, "ctrl-c": cmdCtrlC, "kill9": cmdKill9, "hold": cmdHold, "eventually": cmdEventually, "patch": cmdPatch,
 			"nothing-left": cmdNothingLeft, "json": cmdJSON, "sha256": cmdSHA256, "blob": cmdBlob, "refuse-file": cmdRefuseFile,
-			"term": cmdTerm, "session": cmdSession,
+			"term": cmdTerm, "session": cmdSession, "status": cmdStatus, "damage": cmdDamage,
+			"truncate": cmdTruncate,
 		},
 		RequireExplicitExec: true,
 	})
@@ -232,6 +233,22 @@ func cmdHold(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Fatalf("no single request waits; approvals says:\n%s", last)
 }
 
+// cmdStatus runs a command without input, which must end with this exit status: status N PROGRAM ARGS...
+func cmdStatus(ts *testscript.TestScript, _ bool, args []string) {
+	out, err := command(ts, args[1], args[2:]...).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		ts.Check(err)
+	}
+	got := 0
+	if exit != nil {
+		got = exit.ExitCode()
+	}
+	if fmt.Sprint(got) != args[0] {
+		ts.Fatalf("%q gives exit status %d, want %s:\n%s", args[1:], got, args[0], out)
+	}
+}
+
 // cmdSession sets $SESSION to the id of the first session in a JSON listing.
 func cmdSession(ts *testscript.TestScript, _ bool, args []string) {
 	var rows []struct {
@@ -260,6 +277,9 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	_ = cancel // with the process
+	if name == "sallyport" {
+		name = filepath.Join(bin, name)
+	}
 	c := exec.CommandContext(ctx, name, args...)
 	c.Dir = ts.MkAbs(".")
 	c.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
@@ -276,6 +296,38 @@ func cmdPatch(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = f.WriteAt([]byte(args[2]), at)
 	ts.Check(err)
+}
+
+// cmdDamage flips a bit of the first file in a directory: damage DIR OFFSET.
+func cmdDamage(ts *testscript.TestScript, _ bool, args []string) {
+	var at int64
+	_, err := fmt.Sscan(args[1], &at)
+	ts.Check(err)
+	f, err := os.OpenFile(firstFile(ts, args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	defer f.Close()
+	var b [1]byte
+	_, err = f.ReadAt(b[:], at)
+	ts.Check(err)
+	b[0] ^= 1
+	_, err = f.WriteAt(b[:], at)
+	ts.Check(err)
+}
+
+// cmdTruncate cuts the first file in a directory: truncate DIR SIZE.
+func cmdTruncate(ts *testscript.TestScript, _ bool, args []string) {
+	var size int64
+	_, err := fmt.Sscan(args[1], &size)
+	ts.Check(err)
+	ts.Check(os.Truncate(firstFile(ts, args[0]), size))
+}
+
+func firstFile(ts *testscript.TestScript, dir string) string {
+	files, err := filepath.Glob(filepath.Join(ts.MkAbs(dir), "*"))
+	if err != nil || len(files) == 0 {
+		ts.Fatalf("%s has no files: %v", dir, err)
+	}
+	return files[0]
 }
 
 // cmdNothingLeft checks that no process has the work directory in its command line.

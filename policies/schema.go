@@ -153,6 +153,14 @@ func factKindOf(t resolved.IsType) factKind {
 	return factUnknown
 }
 
+// KnownAction is an error that says what could have been meant, unless name is an action.
+func KnownAction(name string) error {
+	if _, ok := words().actions[name]; ok {
+		return nil
+	}
+	return fmt.Errorf("unknown action %q; %s", clip(name), didYouMean(name, Actions(), "the schema lists them"))
+}
+
 // Actions returns the names of all actions that a request can name, sorted.
 func Actions() []string {
 	var names []string

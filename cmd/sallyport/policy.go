@@ -213,7 +213,7 @@ type policyExplainCmd struct {
 	Fact     []string `help:"A fact besides those found in the text, as NAME=VALUE; may be repeated." placeholder:"FACT" sep:"none"`
 	File     string   `help:"File with the text, - for standard input." placeholder:"F"`
 	JSON     bool     `help:"Print one JSON object." name:"json"`
-	Text     []string `arg:"" optional:"" help:"The text: a command, or the path of a file operation. Words are joined by spaces, as ssh does."`
+	Text     []string `arg:"" optional:"" passthrough:"" help:"The text: a command, or the path of a file operation. Words are joined by spaces, as ssh does; flags stand before it."`
 }
 
 // Run prints the decision on the first line, then all that led to it.
@@ -250,6 +250,9 @@ func (c *policyExplainCmd) Run(k *kong.Context) error {
 }
 
 func (c *policyExplainCmd) request(known resolver) (r policies.Request, err error) {
+	if err := policies.KnownAction(c.Action); err != nil {
+		return r, err
+	}
 	r.Action = c.Action
 	if r.Principal, err = c.principal(known); err != nil {
 		return r, err
@@ -293,6 +296,9 @@ const maxExplained = 4 << 20
 
 // text returns the operation's text, exactly: a file's last newline is part of it.
 func (c *policyExplainCmd) text() (string, error) {
+	if len(c.Text) > 0 && c.Text[0] == "--" { // ends the flags, and is no part of the command
+		c.Text = c.Text[1:]
+	}
 	if c.File != "" && len(c.Text) > 0 {
 		return "", errors.New("give the text or --file, not both")
 	}

@@ -218,31 +218,44 @@ func position(tree *ast.File, path string) (line, column int) {
 
 // resolve makes relative paths relative to the file that said them.
 func (c *Config) resolve(dir string) {
-	abs := func(p *string) {
+	c.paths(func(p *string) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
-	}
+	})
+}
+
+// Unresolve writes paths below dir as relative ones, so that dir can be moved with a configuration in it.
+func (c *Config) Unresolve(dir string) {
+	c.paths(func(p *string) {
+		if rel, err := filepath.Rel(dir, *p); err == nil && filepath.IsLocal(rel) {
+			*p = rel
+		}
+	})
+}
+
+// paths calls change with every path of a file.
+func (c *Config) paths(change func(*string)) {
 	for _, p := range []*string{
 		&c.HTTP.TLSCert, &c.HTTP.TLSKey, &c.CA.Dir, &c.Masking.TokenKeyFile, &c.Recordings.Spool,
 		&c.Recordings.Directory, &c.Console.ClientSecretFile,
 	} {
-		abs(p)
+		change(p)
 	}
 	for i := range c.Policies {
-		abs(&c.Policies[i])
+		change(&c.Policies[i])
 	}
 	for i := range c.Webhooks {
-		abs(&c.Webhooks[i].URLFile)
-		abs(&c.Webhooks[i].SecretFile)
+		change(&c.Webhooks[i].URLFile)
+		change(&c.Webhooks[i].SecretFile)
 	}
 	if s3 := c.Recordings.S3; s3 != nil {
-		abs(&s3.AccessKeyFile)
-		abs(&s3.SecretKeyFile)
-		abs(&s3.CredentialsFile)
-		abs(&s3.CAFile)
+		change(&s3.AccessKeyFile)
+		change(&s3.SecretKeyFile)
+		change(&s3.CredentialsFile)
+		change(&s3.CAFile)
 		if s3.WebIdentity != nil {
-			abs(&s3.WebIdentity.TokenFile)
+			change(&s3.WebIdentity.TokenFile)
 		}
 	}
 	for _, t := range c.Targets {
@@ -250,11 +263,11 @@ func (c *Config) resolve(dir string) {
 			continue
 		}
 		for i := range t.Shell.Binds {
-			abs(&t.Shell.Binds[i].Source)
+			change(&t.Shell.Binds[i].Source)
 		}
 	}
 	if path, ok := strings.CutPrefix(c.Ledger.URL, "sqlite:"); ok {
-		abs(&path)
+		change(&path)
 		c.Ledger.URL = "sqlite:" + path
 	}
 }

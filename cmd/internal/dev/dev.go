@@ -117,14 +117,22 @@ const ConfigFile = "sallyport.yaml"
 
 // writeConfig writes the configuration in force, with the ports that were found free.
 func (g *gate) writeConfig() error {
-	c := *g.config
-	c.SSH.Listen = g.daemon.SSHAddr().String()
-	text, err := yaml.MarshalWithOptions(&c, yaml.OmitEmpty())
+	file := filepath.Join(g.o.Dir, ConfigFile)
+	text, err := yaml.MarshalWithOptions(g.config, yaml.OmitEmpty())
 	if err != nil {
 		return fmt.Errorf("%s: %w", ConfigFile, err)
 	}
+	c, _, err := config.Parse(file, text) // a copy of all that it points to
+	if err != nil {
+		return fmt.Errorf("%s: %w", ConfigFile, err)
+	}
+	c.SSH.Listen = g.daemon.SSHAddr().String()
+	c.Unresolve(g.o.Dir)
+	if text, err = yaml.MarshalWithOptions(c, yaml.OmitEmpty()); err != nil {
+		return fmt.Errorf("%s: %w", ConfigFile, err)
+	}
 	text = append([]byte("# Written by `sallyport dev` at its start: what runs there, as a configuration file. Edits are lost.\n"), text...)
-	return replaceFile(filepath.Join(g.o.Dir, ConfigFile), text)
+	return replaceFile(file, text)
 }
 
 // configure makes the configuration that a file would be in production.
