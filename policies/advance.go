@@ -2,6 +2,7 @@ package policies
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -75,7 +76,7 @@ type AdvanceStore interface {
 // asks.
 func AdvanceContext(a Advance) map[string]any { return map[string]any{"held": a.Action} }
 
-// Approve stores an approval in advance. MayApprove is asked whether a.By may give it (the policy on approval:give); nil
+// Approve stores an approval in advance, and gives it an id if it has none. MayApprove is asked whether a.By may give it (the policy on approval:give); nil
 // refuses. The desk sets a.Made. Errors: ErrAdvance, ErrOwnRequest, ErrNotApprover, or what mayApprove or the store say.
 func (d *Desk) Approve(ctx context.Context, a Advance, mayApprove func(Advance) error) (Advance, error) {
 	if d.advances == nil {
@@ -83,6 +84,9 @@ func (d *Desk) Approve(ctx context.Context, a Advance, mayApprove func(Advance) 
 	}
 	a.Made, a.Used, a.Revoked, a.RevokedBy = now(), 0, time.Time{}, ""
 	a.By = d.roster.At(a.By, a.Made)
+	if a.ID == "" {
+		a.ID = strings.ToLower(rand.Text())[:12]
+	}
 	if a.From.IsZero() {
 		a.From = a.Made
 	}

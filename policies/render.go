@@ -31,7 +31,48 @@ const (
 func Render(text []byte) string {
 	var b strings.Builder
 	b.Grow(len(text) + len(text)/8)
-	s := string(text)
+	render(string(text), &b)
+	return b.String()
+}
+
+// Marked reports, for each byte at which a character of text begins, whether [Render] shows that character as a mark, for
+// those who show marks in a way of their own.
+func Marked(text string) []bool {
+	marked := make([]bool, len(text))
+	render(text, &marker{marked: marked})
+	return marked
+}
+
+// A canvas takes the characters of a text one after the other: as they are, or as marks.
+type canvas interface {
+	WriteString(s string) (int, error)
+	WriteRune(r rune) (int, error)
+	Write(p []byte) (int, error)
+}
+
+// A marker is a canvas that keeps only where the marks are.
+type marker struct {
+	marked []bool
+	at     int
+}
+
+// WriteString takes plain text.
+func (m *marker) WriteString(s string) (int, error) { m.at += len(s); return len(s), nil }
+
+// WriteRune takes one plain character.
+func (m *marker) WriteRune(r rune) (int, error) { m.at += utf8.RuneLen(r); return 0, nil }
+
+// Write takes a mark; skip says of what length.
+func (m *marker) Write(p []byte) (int, error) { m.marked[m.at] = true; return len(p), nil }
+
+// skip moves past the n bytes that a mark stands for.
+func skip(c canvas, n int) {
+	if m, ok := c.(*marker); ok {
+		m.at += n
+	}
+}
+
+func render(s string, b canvas) {
 	for len(s) > 0 {
 		if n := plainASCII(s); n > 0 {
 			b.WriteString(s[:n])
@@ -39,22 +80,22 @@ func Render(text []byte) string {
 			continue
 		}
 		if n := wordLength(s); n > 0 {
-			renderWord(&b, s[:n])
+			renderWord(b, s[:n])
 			s = s[n:]
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s)
 		switch {
 		case r == utf8.RuneError && n == 1:
-			fmt.Fprintf(&b, "%cbyte 0x%02X%c", markOpen, s[0], markClose)
+			fmt.Fprintf(b, "%cbyte 0x%02X%c", markOpen, s[0], markClose)
+			skip(b, 1)
 		case deceives(r) || unicode.Is(unicode.M, r):
-			mark(&b, r)
+			mark(b, r)
 		default:
 			b.WriteRune(r)
 		}
 		s = s[n:]
 	}
-	return b.String()
 }
 
 // RenderLines renders each line by itself, the mark of the line feed at its end. Show the lines so that none can be
@@ -102,7 +143,7 @@ func wordLength(s string) int {
 const maxCombining = 2
 
 // renderWord writes one word, marking the letters that are there to be taken for others.
-func renderWord(b *strings.Builder, word string) {
+func renderWord(b canvas, word string) {
 	scripts := scriptsOf(word)
 	foreign := func(r rune) bool { return false }
 	switch {
@@ -227,8 +268,9 @@ func standsForASCII(r rune) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < utf8.RuneSelf })
 }
 
-func mark(b *strings.Builder, r rune) {
+func mark(b canvas, r rune) {
 	fmt.Fprintf(b, "%cU+%04X %s%c", markOpen, r, nameOf(r), markClose)
+	skip(b, utf8.RuneLen(r))
 }
 
 // nameOf returns what Unicode calls r, with the usual names for controls.

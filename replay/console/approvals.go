@@ -31,6 +31,11 @@ type card struct {
 	Left    time.Duration // until it expires
 	Share   int           // of the waiting time that is left, in percent
 	Alone   bool          // on its own page
+
+	MayWithdraw bool            // it is the viewer's own, or their agent's
+	MayNow      []string        // groups that may answer now
+	Later       []policies.Step // and those that may later
+	Choices     []choice        // of what an approval covers
 }
 
 // notice tells what became of an answer.
@@ -89,38 +94,45 @@ func (c *Console) card(v *visit, h policies.Hold) card {
 	if all := h.Expires.Sub(h.Asked); all > 0 {
 		k.Share = int(100 * k.Left / all)
 	}
-	k.WhyNot = whyNot(v.viewer.Principal, h)
+	k.WhyNot = c.whyNot(v.viewer.Principal, h)
 	k.MayGive = k.WhyNot == ""
+	k.MayWithdraw = owns(v.viewer.Principal, h)
+	k.MayNow = h.MayAnswerNow(k.Now)
+	for _, step := range h.Escalations() {
+		if k.Now.Before(step.At) {
+			k.Later = append(k.Later, step)
+		}
+	}
+	k.Choices = choices(h.Terms)
 	return k
 }
 
 // whyNot says what the desk would: it only saves people the try. The desk decides.
-func whyNot(p policies.Principal, h policies.Hold) string {
-	if p.Kind != policies.Human || p.OnBehalfOf != nil {
+func (c *Console) whyNot(p policies.Principal, h policies.Hold) string {
+	err := c.o.Approvals.Eligible(p, h)
+	switch {
+	case err == nil:
+		return ""
+	case p.Kind != policies.Human || p.OnBehalfOf != nil:
 		return "Only people answer requests."
+	case errors.Is(err, policies.ErrOwnRequest) && h.Principal.Key == p.Key:
+		return "This is your own request. Somebody else must answer it."
+	case errors.Is(err, policies.ErrOwnRequest):
+		return "An agent of yours asks this. Somebody else must answer it."
+	case errors.Is(err, policies.ErrAnswered):
+		return "You have answered. It waits for somebody else as well."
 	}
-	for q := &h.Principal; q != nil; q = q.OnBehalfOf {
-		if same(*q, p) && q == &h.Principal {
-			return "This is your own request. Somebody else must answer it."
-		}
-		if same(*q, p) {
-			return "An agent of yours asks this. Somebody else must answer it."
-		}
-	}
-	for _, a := range h.Answers {
-		if same(a.Approver, p) {
-			return "You have answered. It waits for somebody else as well."
-		}
-	}
-	if !slices.ContainsFunc(h.Terms.Approvers, func(g string) bool { return slices.Contains(p.Groups, g) }) {
-		return "The policy lets others answer this: " + plain(strings.Join(h.Terms.Approvers, ", ")) + "."
-	}
-	return ""
+	return "The policy lets others answer this: " + plain(strings.Join(h.MayAnswerNow(c.now()), ", ")) + "."
 }
 
-// same tells one person, who may come from two issuers with the same verified e-mail address.
-func same(a, b policies.Principal) bool {
-	return a.Key == b.Key || a.Email != "" && strings.EqualFold(a.Email, b.Email)
+// owns tells whether p asked h, or it was asked on their behalf: they may take it back.
+func owns(p policies.Principal, h policies.Hold) bool {
+	for q := &h.Principal; q != nil; q = q.OnBehalfOf {
+		if q.Key == p.Key {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Console) approvalList(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -204,6 +216,11 @@ func (c *Console) approvalAnswer(w http.ResponseWriter, r *http.Request, v *visi
 		return c.refused(r.Context(), v.viewer, ledger.Session{ID: h.SessionID, Target: h.Target.Name}, err)
 	}
 	a := policies.Answer{Approver: v.viewer.Principal, Approve: answer == "approve", Reason: reason, Via: "console"}
+	if a.Approve { // what an approval would have covered says nothing of a denial
+		if a.Scope, a.For, err = policies.ParseScope(r.PostForm.Get("scope")); err != nil {
+			return errBad
+		}
+	}
 	after, err := c.o.Approvals.Answer(r.Context(), h.ID, a, func(stored policies.Hold) error {
 		if digest(stored) != r.PostForm.Get("seen") {
 			return errChanged
@@ -249,7 +266,7 @@ func noticeOf(h policies.Hold, a policies.Answer) notice {
 	case !a.Approve:
 		return notice{"bad", "You denied this. Whoever waits has been told."}
 	case h.State == policies.StatePending:
-		return notice{"warn", "Your approval counts. It needs the answer of somebody else as well."}
+		return notice{"warn", "Your approval counts. It needs the answer of somebody else as well: so far " + plain(h.ProgressText()) + "."}
 	}
 	return notice{"good", "You approved this. It runs now, exactly as shown."}
 }
@@ -267,6 +284,8 @@ func lateNotice(err error) (int, notice) {
 		return http.StatusForbidden, notice{"bad", "Nobody answers a request of their own, or of an agent of theirs."}
 	case errors.Is(err, policies.ErrNotApprover):
 		return http.StatusForbidden, notice{"bad", "You are not one of those whom the policy lets answer this."}
+	case errors.Is(err, policies.ErrScope):
+		return http.StatusUnprocessableEntity, notice{"bad", "The policy does not let an approval cover that much. Nothing was answered yet."}
 	case errors.Is(err, policies.ErrReason):
 		return http.StatusUnprocessableEntity, notice{"warn", "The policy wants a reason with an approval. Nothing was answered yet."}
 	}
@@ -369,4 +388,91 @@ func (c *Console) sync(st *stream, r *http.Request, v *visit) error {
 		ids = append(ids, h.ID)
 	}
 	return st.send("sync", map[string]any{"waiting": ids})
+}
+
+// A choice is one thing that an approver may let an approval cover.
+type choice struct{ Value, Label string }
+
+// shorter are the times that are offered below the policy's own.
+var shorter = []time.Duration{5 * time.Minute, 15 * time.Minute, time.Hour, 4 * time.Hour, 24 * time.Hour}
+
+// choices are what an approval by these terms may cover, what the policy says first; none where there is
+// nothing to choose.
+func choices(t policies.Terms) []choice {
+	var out []choice
+	if t.Widest() == policies.ScopeTime {
+		out = append(out, choice{"", "identical operations for " + span(t.Grant)})
+		for i := len(shorter) - 1; i >= 0; i-- {
+			if shorter[i] < t.Grant {
+				out = append(out, choice{shorter[i].String(), "identical operations for " + span(shorter[i])})
+			}
+		}
+	}
+	if t.Widest() != policies.ScopeOnce {
+		return append(out, choice{"session", "identical operations in this session"}, choice{"once", "this one operation"})
+	}
+	return nil
+}
+
+// approvalWithdraw takes a request of the viewer's own back, or one of their agent's.
+func (c *Console) approvalWithdraw(w http.ResponseWriter, r *http.Request, v *visit) error {
+	h, err := c.hold(r, v)
+	if err != nil {
+		return err
+	}
+	err = c.o.Approvals.Withdraw(r.Context(), h.ID, v.viewer.Principal)
+	n := notice{"warn", "You took this back. Whoever waits has been told."}
+	status := http.StatusOK
+	switch {
+	case errors.Is(err, policies.ErrNotApprover):
+		status, n = http.StatusForbidden, notice{"bad", "Only who asked this can take it back."}
+	case errors.Is(err, policies.ErrNotPending):
+		status, n = http.StatusConflict, notice{"warn", "It had ended before."}
+	case err != nil:
+		return err
+	default:
+		s := ledger.Session{ID: h.SessionID, Target: h.Target.Name}
+		if err := c.audit(r.Context(), v.viewer, "hold.withdrawn", s, map[string]any{"hold": h.ID}); err != nil {
+			c.log().ErrorContext(r.Context(), "console: withdrawal not audited", "hold", h.ID, "err", err)
+		}
+	}
+	if h, err = c.o.Approvals.Get(r.Context(), h.ID); err != nil {
+		return err
+	}
+	return c.showHold(w, r, v, status, h, n)
+}
+
+// coversText says what an approval of h covers, or may.
+func coversText(h policies.Hold) string {
+	t := h.Terms
+	switch h.Covers() {
+	case policies.ScopeSession:
+		t.Session = true
+	case policies.ScopeOnce:
+		t.Session, t.Grant = false, 0
+	}
+	text := "this one operation"
+	switch t.Widest() {
+	case policies.ScopeTime:
+		text = "identical operations for " + span(t.Grant)
+	case policies.ScopeSession:
+		text = "identical operations in this session"
+	}
+	if ends := h.GrantEnds(); !ends.IsZero() {
+		return text + ", until " + ends.UTC().Format("15:04:05") + " UTC"
+	}
+	if h.Terms.Widest() == policies.ScopeTime && h.Covers() == "" {
+		return "up to " + text
+	}
+	return text
+}
+
+// screenText shows what a terminal showed, line by line; the gate has made each safe, and it is made so
+// again, should what is stored have been changed.
+func screenText(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = plain(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }

@@ -163,9 +163,56 @@ step("an approval given in one tab vanishes from the other, and the operation ru
 });
 
 step("one's own request cannot be answered, and hidden characters are named", async () => {
-  assert.equal(await page.locator("#hold-p3xv6d1y button").count(), 0);
+  assert.equal(await page.locator("#hold-p3xv6d1y button[name=answer]").count(), 0);
   assert.match(await page.locator("#hold-p3xv6d1y").innerText(), /your own request/);
   assert.match(await page.locator("#hold-hz4t8n2c .exact").innerText(), /⟨U\+200B⟩⟨U\+202E⟩ # safe/);
+});
+
+step("one's own request is taken back", async () => {
+  await page.locator("#hold-p3xv6d1y").getByRole("button", { name: "Take back" }).click();
+  await page.getByText("You took this back.").waitFor();
+  const result = await fetch(`${control}/result/p3xv6d1y`);
+  assert.match(await result.text(), /withdrawn/);
+});
+
+step("an approver chooses how much an approval covers", async () => {
+  await page.goto(`${base}/approvals`);
+  const card = page.locator("#hold-hz4t8n2c");
+  await card.getByLabel(/Reason/).fill("the price list of december");
+  await card.getByLabel("An approval covers").selectOption({ label: "this one operation" });
+  await card.getByRole("button", { name: "Approve" }).click();
+  await card.getByText("It runs now, exactly as shown.").waitFor();
+  assert.match(await card.innerText(), /this one operation, until/);
+});
+
+step("a desktop notification comes after a click asked for it, names no command and answers nothing", async () => {
+  await context.grantPermissions(["notifications"], { origin: base });
+  await page.addInitScript(() => {
+    window.notes = [];
+    const Real = window.Notification;
+    window.Notification = class extends EventTarget {
+      constructor(title, options) { super(); window.notes.push({ title, ...options }); window.lastNote = this; }
+      static get permission() { return Real.permission; }
+      static requestPermission() { return Real.requestPermission(); }
+      close() {}
+    };
+  });
+  await page.goto(`${base}/approvals`);
+  await page.evaluate(() => { document.hasFocus = () => false; });
+  await page.locator('#stream-state[data-state="on"]').waitFor();
+  await tell("/ask/n0t1fy01", { command: "rm -rf /srv/before-the-click" });
+  await page.locator("#hold-n0t1fy01").waitFor();
+  assert.equal(await page.evaluate(() => window.notes.length), 0, "before anybody asked for one");
+  await page.locator("#notify").click();
+  await until("they are on", async () => (await page.locator("#notify").innerText()).includes("are on"));
+  await tell("/ask/n0t1fy02", { command: "rm -rf /srv/after-the-click" });
+  await until("one is shown", async () => (await page.evaluate(() => window.notes.length)) === 1);
+  const note = await page.evaluate(() => window.notes[0]);
+  assert.match(note.body, /deploy-bot[\s\S]*web1/);
+  assert.ok(!JSON.stringify(note).includes("after-the-click"), "it tells what runs to whoever sees the desktop");
+  await page.evaluate(() => window.lastNote.dispatchEvent(new Event("click")));
+  await page.waitForURL(`${base}/approvals/n0t1fy02`);
+  assert.equal(await page.locator("#hold-n0t1fy02").getAttribute("data-state"), "pending");
 });
 
 step("a denial without a word, from the request's own page", async () => {
@@ -192,7 +239,7 @@ step("the theme is chosen without a flash and remembered", async () => {
 
 step("no page is wider than a phone, and everything has a name", async () => {
   await page.setViewportSize({ width: 390, height: 844 });
-  for (const path of ["/", "/sessions", "/sessions/20261124s00ada00001a", "/approvals", "/approvals/hz4t8n2c", "/sessions/nosuchsession"]) {
+  for (const path of ["/", "/sessions", "/sessions/20261124s00ada00001a", "/approvals", "/approvals/hz4t8n2c", "/approvals/advance?like=n0t1fy01", "/sessions/nosuchsession"]) {
     const quiet = path.includes("nosuch");
     if (quiet) continue;
     await page.goto(base + path);

@@ -123,6 +123,10 @@ func (c *Console) routes() {
 	m.HandleFunc("GET /approvals/{id}", c.page(c.approvalPage))
 	m.HandleFunc("GET /approvals/{id}/card", c.page(c.approvalCard))
 	m.HandleFunc("POST /approvals/{id}", c.form(c.approvalAnswer))
+	m.HandleFunc("POST /approvals/{id}/withdraw", c.form(c.approvalWithdraw))
+	m.HandleFunc("GET /approvals/advance", c.page(c.advanceList))
+	m.HandleFunc("POST /approvals/advance", c.form(c.advanceGive))
+	m.HandleFunc("POST /approvals/advance/{id}/revoke", c.form(c.advanceRevoke))
 	m.HandleFunc("/", c.page(func(w http.ResponseWriter, r *http.Request, v *visit) error { return errNotFound }))
 	c.mux = m
 }

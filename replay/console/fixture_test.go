@@ -74,6 +74,9 @@ func newFixture(t testing.TB, edit ...func(*Options)) *fixture {
 		t.Fatal(err)
 	}
 	f.gate = &ruled{set: set}
+	f.desk.InAdvance(f.ledger, func(a policies.Advance, h policies.Hold) error {
+		return f.gate.Admit(context.Background(), Viewer{Principal: a.By}, ApprovalGive, aboutHold(h))
+	})
 	f.idp, err = devidp.New(devidp.Options{
 		Issuer: f.url + "/oidc", Dir: filepath.Join(t.TempDir(), "idp"), Users: users, ConsoleRedirects: []string{f.url + callbackPath},
 	})
@@ -151,6 +154,9 @@ func (g *ruled) Admit(_ context.Context, v Viewer, action string, on Object) err
 	target := on.Target
 	if target.Name == "" {
 		target = policies.Target{Name: "gate", Kind: "gate"}
+	}
+	if target.Kind == "" { // as the gate does, which knows its targets
+		target.Kind = "ssh"
 	}
 	facts := map[string]any{"now": time.Now()}
 	for k, s := range map[string]string{"owner": on.Owner, "ownerFor": on.OwnerFor, "session": on.Session, "held": on.Held, "policy": on.Policy} {
@@ -559,7 +565,7 @@ func (f *fixture) principal(name string) policies.Principal {
 // ask puts a hold before the desk, and returns its id and what Ask came to.
 func (f *fixture) ask(h policies.Hold) (string, <-chan error) {
 	f.t.Helper()
-	announced, result := make(chan string, 1), make(chan error, 1)
+	announced, result := make(chan string, 16), make(chan error, 1)
 	if h.Terms.Wait == 0 {
 		h.Terms.Wait = 10 * time.Minute
 	}

@@ -109,7 +109,7 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%s refused: %s", r.Action
 // Audit takes what happened at the console; [ledger.Ledger] is one. An error stops what was about to
 // happen: nobody looks at a recording unnoticed. The kinds are console.signin, recording.viewed,
 // recording.played, recording.followed, recording.downloaded, recording.verified, hold.answered,
-// hold.answer-refused, session.end-asked and console.refused.
+// hold.answer-refused, hold.withdrawn, advance.given, advance.revoked, session.end-asked and console.refused.
 type Audit interface {
 	AddAudit(ctx context.Context, e ledger.Event) error
 }
@@ -137,6 +137,14 @@ type Approvals interface {
 	Get(ctx context.Context, id string) (policies.Hold, error)
 	// Answer gives a to a pending hold. MayApprove is asked with the hold as stored, before anything is.
 	Answer(ctx context.Context, id string, a policies.Answer, mayApprove func(policies.Hold) error) (policies.Hold, error)
+	// Eligible says why p could not answer h now, by the hold's terms; nil if they could.
+	Eligible(p policies.Principal, h policies.Hold) error
+	// Withdraw takes a pending hold back; only who asked may, and whom they act for.
+	Withdraw(ctx context.Context, id string, by policies.Principal) error
+	// Advances, Approve and Revoke list, give and take back approvals in advance; see [policies.Desk].
+	Advances(ctx context.Context) ([]policies.Advance, error)
+	Approve(ctx context.Context, a policies.Advance, mayApprove func(policies.Advance) error) (policies.Advance, error)
+	Revoke(ctx context.Context, id string, by policies.Principal, mayApprove func(policies.Advance) error) (policies.Advance, error)
 	// Watch yields holds as they are made, answered and ended, until ctx ends; then it is closed.
 	Watch(ctx context.Context) (<-chan policies.Hold, error)
 }

@@ -75,6 +75,8 @@ func (c *Console) functions() template.FuncMap {
 		"guard":     guardOf,
 		"held":      holdStateOf,
 		"digest":    digest,
+		"covers":    coversText,
+		"screen":    screenText,
 		"succeeded": func(status *int) bool { return status != nil && *status == 0 },
 	}
 }

@@ -6,6 +6,10 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/bidi"
+
+	"github.com/sallyport-ssh/sallyport/policies"
 )
 
 // exact renders bytes that a person must judge: every byte is there, in the order it is in memory,
@@ -14,10 +18,11 @@ import (
 // Printable ASCII is itself. Control characters become their names (⟨ESC⟩), everything invisible or
 // reordering its code point (⟨U+202E⟩), bytes that are not UTF-8 become ⟨\xff⟩, and letters outside ASCII
 // stay readable but are marked with their code point, each in an element of its own so that no
-// right-to-left letter moves its neighbours.
+// right-to-left letter moves its neighbours; those that can be taken for others show their code point.
 func exact(text string) template.HTML {
 	var b strings.Builder
 	b.Grow(len(text) + len(text)/8)
+	deceives := policies.Marked(text)
 	for i := 0; i < len(text); {
 		r, n := utf8.DecodeRuneInString(text[i:])
 		switch {
@@ -31,6 +36,8 @@ func exact(text string) template.HTML {
 			b.WriteString(`<span class="ctl" title="space at the end of the line">·</span>`)
 		case r < 0x7f:
 			template.HTMLEscape(&b, []byte{byte(r)})
+		case deceives[i] && plainGlyph(r):
+			named(&b, fmt.Sprintf("%U %c", r, isolated(r)), fmt.Sprintf("%U, can be taken for another character", r))
 		case plainGlyph(r):
 			fmt.Fprintf(&b, `<span class="uni" title="%U">%s</span>`, r, template.HTMLEscapeString(string(r)))
 		default:
@@ -97,6 +104,14 @@ func whyHidden(r rune) string {
 		return "control character"
 	}
 	return "has no glyph"
+}
+
+// isolated is r itself, or a placeholder where it would move what stands around it.
+func isolated(r rune) rune {
+	if p, _ := bidi.LookupRune(r); p.Class() == bidi.R || p.Class() == bidi.AL || p.Class() == bidi.AN {
+		return '□'
+	}
+	return r
 }
 
 // strange counts the characters of text that exact shows in another shape or marks.
