@@ -206,6 +206,9 @@ func (g *gateCall) preapprove() error {
 	if err := g.readAdvance(&a); err != nil {
 		return err
 	}
+	if a.Target == "" || len(a.For) == 0 {
+		return errAdvance
+	}
 	t := g.c.srv.o.Targets.Lookup(a.Target)
 	if t == nil {
 		return publicf("there is no target %s", show(a.Target))

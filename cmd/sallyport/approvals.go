@@ -22,6 +22,12 @@ type approvalsCmd struct {
 	Watch   approvalsWatchCmd `cmd:"" help:"Print requests as they come, and what becomes of them."`
 	Approve approveCmd        `cmd:"" help:"Let a waiting request through, with your own certificate."`
 	Deny    denyCmd           `cmd:"" help:"Refuse a waiting request, with your own certificate."`
+
+	Withdraw withdrawCmd       `cmd:"" help:"Take back a request of yours or of your agent."`
+	Wait     approvalsWaitCmd  `cmd:"" help:"Wait until a request is answered; exits 0, 75 or 77."`
+	Advance  preapproveCmd     `cmd:"" help:"Approve before anybody asks: an exact text, or operations with certain facts."`
+	Advances preapprovalsCmd   `cmd:"" help:"List what is approved in advance."`
+	Revoke   revokeApprovalCmd `cmd:"" help:"Take back an approval in advance."`
 }
 
 type approvalsLsCmd struct {
@@ -169,22 +175,35 @@ func (answerFlags) Help() string {
 	return "The gate decides whether you may: nobody answers a request of their own, or of an agent of theirs. " + exitHelp + " Else as the gate exits: 77 where you may not."
 }
 
-type approveCmd struct{ answerFlags }
+type approveCmd struct {
+	answerFlags
+	Once    bool          `help:"Cover this one operation, also where the policy allows more." xor:"scope"`
+	Session bool          `help:"Cover the identical operation in the session that asks." xor:"scope"`
+	For     time.Duration `help:"Cover the identical operation for so long, at most what the policy says." xor:"scope" placeholder:"TIME"`
+}
 type denyCmd struct{ answerFlags }
 
 // Run approves a request at the gate.
 func (c *approveCmd) Run(ctx context.Context, k *kong.Context) error {
+	switch {
+	case c.Once:
+		return c.answer(ctx, k, "approve", "--once")
+	case c.Session:
+		return c.answer(ctx, k, "approve", "--session")
+	case c.For != 0:
+		return c.answer(ctx, k, "approve", "--for", c.For.String())
+	}
 	return c.answer(ctx, k, "approve")
 }
 
 // Run denies a request at the gate.
 func (c *denyCmd) Run(ctx context.Context, k *kong.Context) error { return c.answer(ctx, k, "deny") }
 
-func (c *answerFlags) answer(ctx context.Context, k *kong.Context, verb string) error {
+func (c *answerFlags) answer(ctx context.Context, k *kong.Context, verb string, scope ...string) error {
 	if err := checkID("request", c.ID, "approvals ls"); err != nil {
 		return err
 	}
-	words := []string{verb, c.ID}
+	words := append([]string{verb, c.ID}, scope...)
 	for _, word := range strings.Fields(c.Reason) {
 		if word == "--json" {
 			return &exitError{exitUsage, errors.New("--reason cannot hold the word --json, which the gate would take for its own; write it otherwise")}
