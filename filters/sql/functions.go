@@ -89,7 +89,6 @@ func (w *walker) call(parts []string, args []any) {
 // unknown notes a function that is not PostgreSQL's own, or that nobody has looked at.
 func (w *walker) unknown(name string) {
 	w.st.Unknown = add(w.st.Unknown, name)
-	w.st.Obscure("nothing is known of the function " + name)
 }
 
 // setConfig is set_config(name, value, local).

@@ -26,10 +26,10 @@ type Statement struct {
 	Columns   []string `json:"columns,omitempty"`   // as written: name or table.name; "*" for all
 	Functions []string `json:"functions,omitempty"` // called by name, as written
 	Operators []string `json:"operators,omitempty"` // used by name
-	Unknown   []string `json:"unknown,omitempty"`   // of Functions, those that are not PostgreSQL's own
+	Unknown   []string `json:"unknown,omitempty"`   // of Functions, those that nothing is known of here
 	Classes   []string `json:"classes"`             // of the policies: read write destructive privilege ...
 	Unbounded bool     `json:"unbounded,omitempty"` // an UPDATE, DELETE or MERGE that no row escapes
-	Opaque    bool     `json:"opaque,omitempty"`
+	Opaque    bool     `json:"opaque,omitempty"` // for other reasons than Unknown
 	Why       []string `json:"why,omitempty"` // why it is opaque, or has its classes
 	File      bool     `json:"file,omitempty"`
 	Program   bool     `json:"program,omitempty"`
@@ -66,12 +66,17 @@ func (s *Statement) Relations() []string {
 	return sorted(append(slices.Clone(s.Reads), s.Writes...))
 }
 
-// Context returns the facts as policies know them. Text is the exact statement.
+// Context returns the facts as policies know them. Text is the exact statement. Without a catalog to say what
+// they are, unknown functions make it opaque.
 func (s *Statement) Context(text string) map[string]any {
+	why := slices.Clone(s.Why)
+	for _, f := range s.Unknown {
+		why = add(why, "nothing is known of the function "+f)
+	}
 	return map[string]any{
 		"text": text, "verb": s.Verb, "relations": s.Relations(), "reads": list(s.Reads), "writes": list(s.Writes),
 		"columns": list(s.Columns), "functions": list(s.Functions), "unbounded": s.Unbounded, "classes": list(s.Classes),
-		"opaque": s.Opaque, "why": list(s.Why), "file": s.File, "program": s.Program,
+		"opaque": s.Opaque || len(s.Unknown) > 0, "why": list(why), "file": s.File, "program": s.Program,
 	}
 }
 

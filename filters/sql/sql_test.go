@@ -123,7 +123,7 @@ func TestFacts(t *testing.T) {
 		t.Run(tt.text, func(t *testing.T) {
 			s := one(t, tt.text)
 			var flags []string
-			for name, on := range map[string]bool{"unbounded": s.Unbounded, "opaque": s.Opaque, "file": s.File, "program": s.Program} {
+			for name, on := range map[string]bool{"unbounded": s.Unbounded, "opaque": s.Context("")["opaque"].(bool), "file": s.File, "program": s.Program} {
 				if on {
 					flags = append(flags, name)
 				}

@@ -1,0 +1,200 @@
+package postgres
+
+import (
+	"bytes"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/sallyport-ssh/sallyport/filters/sql"
+)
+
+// copyOut masks the rows of COPY ... TO STDOUT, in text and in csv. PostgreSQL sends each row in a message of
+// its own; where one did not, its fields would be counted wrong, so a row that is not whole is hidden whole.
+type copyOut struct {
+	k      *masker
+	o      sql.Copy
+	styles []*style // by field; nil: not protected
+	whole  bool     // every field is masked
+	header bool     // the next row is the header
+	field  []byte
+	row    []byte
+}
+
+// copyFor reads CopyOutResponse. It returns nil for what cannot be looked into.
+func (k *masker) copyFor(m []byte, op *operation, guarded bool) *copyOut {
+	b := &body{p: m[header:]}
+	if isBinary := b.byte() != 0; isBinary || b.bad {
+		return nil
+	}
+	c := &copyOut{k: k, whole: guarded && (op == nil || op.touches)}
+	if op == nil || op.st.CopyOut == nil {
+		c.o.Format = "text"
+		return c
+	}
+	c.o, c.header = *op.st.CopyOut, op.st.CopyOut.Header
+	if c.whole && op.names != nil && c.o.Relation != "" {
+		c.styles = op.names.copyStyles(&c.o, b.int16())
+		c.whole = c.styles == nil
+	}
+	return c
+}
+
+// copyStyles works out which fields of a copied relation are protected: in any relation that its name can
+// mean. Nil means that it cannot be told.
+func (n *names) copyStyles(o *sql.Copy, count int) []*style {
+	out := make([]*style, count)
+	found := n.lookup(o.Relation)
+	for _, r := range found {
+		columns := o.Columns
+		if len(columns) == 0 {
+			columns = r.order()
+		}
+		if len(columns) != count {
+			continue // then it is not this one
+		}
+		for i, name := range columns {
+			for _, c := range r.columns {
+				if c.name == name && c.style != nil {
+					out[i] = c.style
+				}
+			}
+		}
+	}
+	if len(found) == 0 || len(o.Columns) > 0 && len(o.Columns) != count {
+		return nil
+	}
+	return out
+}
+
+// order lists the names of the columns as they stand in the relation.
+func (r *relation) order() []string {
+	nums := make([]int16, 0, len(r.columns))
+	for n := range r.columns {
+		nums = append(nums, n)
+	}
+	slices.Sort(nums)
+	out := make([]string, len(nums))
+	for i, n := range nums {
+		out[i] = r.columns[n].name
+	}
+	return out
+}
+
+// data masks one CopyData, and says whether it changed.
+func (c *copyOut) data(m []byte) ([]byte, int) {
+	if c.header {
+		c.header = false
+		return m, 0
+	}
+	row := m[header:]
+	if !c.whole && c.styles == nil {
+		now := c.k.look(row)
+		if bytes.Equal(now, row) {
+			return m, 0
+		}
+		c.row = message(c.row[:0], 'd', func(o []byte) []byte { return append(o, now...) })
+		return c.row, 1
+	}
+	masked := c.fields(row)
+	if bytes.Equal(masked, row) {
+		return m, 0
+	}
+	c.row = message(c.row[:0], 'd', func(o []byte) []byte { return append(o, masked...) })
+	return c.row, 1
+}
+
+// fields masks a row field by field.
+func (c *copyOut) fields(row []byte) []byte {
+	end := len(row)
+	for end > 0 && (row[end-1] == '\n' || row[end-1] == '\r') {
+		end--
+	}
+	line, rest := row[:end], row[end:]
+	var out []byte
+	i := 0
+	for first := true; first || line != nil; first = false {
+		var f []byte
+		f, line = c.cut(line)
+		if i > 0 {
+			out = append(out, c.delimiter())
+		}
+		out = append(out, c.mask(f, i)...)
+		i++
+	}
+	if c.styles != nil && i != len(c.styles) {
+		return append(bytes.Repeat([]byte{'*'}, 3), rest...) // not one whole row
+	}
+	return append(out, rest...)
+}
+
+func (c *copyOut) csv() bool { return c.o.Format == "csv" }
+
+func (c *copyOut) delimiter() byte {
+	switch {
+	case c.o.Delimiter != "":
+		return c.o.Delimiter[0]
+	case c.csv():
+		return ','
+	}
+	return '\t'
+}
+
+// cut returns the first field and what follows its delimiter; nil when there is none.
+func (c *copyOut) cut(line []byte) (f, rest []byte) {
+	delimiter, quote, escape := c.delimiter(), byte('"'), byte('"')
+	if c.o.Quote != "" {
+		quote, escape = c.o.Quote[0], c.o.Quote[0]
+	}
+	if c.o.Escape != "" {
+		escape = c.o.Escape[0]
+	}
+	inside := false
+	for i := 0; i < len(line); i++ {
+		switch ch := line[i]; {
+		case !c.csv() && ch == '\\':
+			i++
+		case c.csv() && inside && ch == escape && i+1 < len(line) && (line[i+1] == quote || line[i+1] == escape):
+			i++
+		case c.csv() && ch == quote:
+			inside = !inside
+		case ch == delimiter && !inside:
+			return line[:i], append([]byte{}, line[i+1:]...)
+		}
+	}
+	return line, nil
+}
+
+// mask replaces one field, as it is written. NULL stays what it is.
+func (c *copyOut) mask(f []byte, i int) []byte {
+	null := c.o.Null
+	if null == "" && !c.csv() {
+		null = `\N`
+	}
+	if string(f) == null {
+		return f
+	}
+	var s *style
+	if c.whole {
+		s = &wholeStyle
+	} else if i < len(c.styles) {
+		s = c.styles[i]
+	}
+	if s == nil {
+		return append([]byte{}, c.k.look(f)...)
+	}
+	if *s == styleNull {
+		return []byte(null)
+	}
+	plain := f
+	if c.csv() && len(f) >= 2 && (c.o.Quote == "" && f[0] == '"' || c.o.Quote != "" && f[0] == c.o.Quote[0]) {
+		plain = f[1 : len(f)-1]
+	}
+	if *s == styleLast4 && !utf8.Valid(plain) || bytes.IndexByte(plain, '\\') >= 0 {
+		return bytes.Repeat([]byte{'*'}, len(plain)) // no half of an escape is left
+	}
+	out := c.k.styled(plain, *s)
+	if bytes.IndexByte(out, c.delimiter()) >= 0 || bytes.ContainsAny(out, "\"'\n\r") {
+		return bytes.Repeat([]byte{'*'}, utf8.RuneCount(plain))
+	}
+	return out
+}

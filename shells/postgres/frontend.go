@@ -1,0 +1,407 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/sallyport-ssh/sallyport/filters/sql"
+)
+
+// frontend is what the goroutine that reads the client has for itself.
+type frontend struct {
+	s       *session
+	in      *frames
+	buf     []byte      // admitted, and not sent
+	batch   []byte      // of a pipeline: decided on, and not yet let go
+	owes    []*expected // of batch
+	group   int64       // counts Syncs and Queries
+	setting bool        // the group may change how statements are cut
+	skip    bool        // a part of the pipeline was refused: nothing more of it until Sync
+	crashes int         // of the parser, by this session
+	touched bool        // something before may have touched protected relations
+}
+
+// maxBatch is how much of a pipeline is kept back until its Sync. What is longer is sent in parts.
+const maxBatch = 64 << 20
+
+// maxCrashes is how many statements of one session may cost a parser.
+const maxCrashes = 3
+
+// fromClient relays until the client ends the session, or cannot be understood.
+func (s *session) fromClient() error {
+	f := &s.f
+	f.s, f.in, f.group = s, newFrames(s.in, s.t.c.MaxMessage), 1
+	for {
+		if !f.in.ready() {
+			if err := f.send(); err != nil {
+				return err
+			}
+		}
+		m, err := f.in.next()
+		if errors.Is(err, errProtocol) {
+			s.complain(err)
+			return err
+		}
+		if err == io.EOF {
+			return errClientEnded
+		}
+		if err != nil {
+			return fmt.Errorf("read the client: %w", err)
+		}
+		if m[0] == 'X' {
+			return errClientEnded
+		}
+		if err := f.message(m); err != nil {
+			if errors.Is(err, errProtocol) {
+				s.complain(err)
+			}
+			return err
+		}
+	}
+}
+
+// complain tells a client that breaks the protocol, as far as it still listens.
+func (s *session) complain(err error) {
+	_ = s.out.write(errorReport("FATAL", "08P01", err.Error(), ""))
+}
+
+// send writes what was admitted.
+func (f *frontend) send() error {
+	if len(f.buf) == 0 {
+		return nil
+	}
+	_, err := f.s.server.Write(f.buf)
+	f.buf = f.buf[:0]
+	if cap(f.buf) > largeBuffer {
+		f.buf = nil
+	}
+	if err != nil {
+		return fmt.Errorf("write to the server: %w", err)
+	}
+	return nil
+}
+
+// message takes one message of the client's.
+func (f *frontend) message(m []byte) error {
+	b := &body{p: m[header:]}
+	if f.skip && m[0] != 'S' {
+		return nil // as the server does after an error
+	}
+	switch m[0] {
+	case 'Q':
+		return f.query(m, b.text(), b.bad || len(b.p) > 0)
+	case 'P':
+		return f.parse(m, b)
+	case 'B':
+		return f.bind(m, b)
+	case 'D':
+		return f.describe(m, b)
+	case 'E':
+		return f.execute(m, b)
+	case 'C':
+		return f.close(m, b)
+	case 'H':
+		f.batch = append(f.batch, m...)
+		f.letGo()
+		return nil
+	case 'S':
+		f.batch = append(f.batch, m...)
+		f.owes = append(f.owes, &expected{kind: owedSync, group: f.group, sets: f.setting})
+		f.setting = false
+		f.letGo()
+		f.skip = false
+		f.group++
+		return nil
+	case 'd':
+		return f.data(m)
+	case 'c', 'f':
+		f.letGo()
+		f.s.push(&expected{kind: owedCopyEnd, group: f.group})
+		f.buf = append(f.buf, m...)
+		return f.send()
+	case 'F':
+		return f.call()
+	}
+	return fmt.Errorf("%w: a message of type %q", errProtocol, m[0])
+}
+
+// letGo moves the batch to what is sent.
+func (f *frontend) letGo() {
+	f.s.push(f.owes...)
+	f.owes = nil
+	f.buf = append(f.buf, f.batch...)
+	f.batch = f.batch[:0]
+	if cap(f.batch) > largeBuffer {
+		f.batch = nil
+	}
+}
+
+// add puts one message into the batch.
+func (f *frontend) add(m []byte, e *expected) error {
+	e.group = f.group
+	if len(f.batch)+len(m) > maxBatch {
+		f.letGo()
+		if err := f.send(); err != nil {
+			return err
+		}
+	}
+	f.batch = append(f.batch, m...)
+	f.owes = append(f.owes, e)
+	return nil
+}
+
+// data passes on rows of COPY ... FROM STDIN. Where the server takes none it ignores them.
+func (f *frontend) data(m []byte) error {
+	f.letGo()
+	f.s.push(&expected{kind: owedData, group: f.group})
+	f.buf = append(f.buf, m...)
+	if len(f.buf) >= largeBuffer {
+		return f.send()
+	}
+	return nil
+}
+
+// refusedText is what is sent in the place of a statement that is refused: it cannot be parsed, so it fails
+// before anything else, in every state that a transaction can be in.
+const refusedText = "sallyport refused a statement"
+
+// refuse replaces a simple query.
+func (f *frontend) refuse(r *Refusal) {
+	e := &expected{kind: owedQuery, group: f.group, refusal: errorReport("ERROR", r.code(), r.Message, r.Hint), code: r.code()}
+	f.group++
+	f.s.push(e)
+	f.buf = message(f.buf, 'Q', func(b []byte) []byte { return appendText(b, refusedText) })
+}
+
+// refuseBatch replaces what there is of a pipeline: nothing of it was sent since the last Flush.
+func (f *frontend) refuseBatch(r *Refusal) {
+	f.batch, f.owes = f.batch[:0], nil
+	f.s.push(&expected{kind: owedParse, group: f.group, refusal: errorReport("ERROR", r.code(), r.Message, r.Hint), code: r.code(), name: "\x00"})
+	f.buf = message(f.buf, 'P', func(b []byte) []byte { return append(appendText(appendText(b, ""), refusedText), 0, 0) })
+	f.skip = true
+}
+
+// call refuses fastpath: it names a function by number, and nobody looks at its arguments.
+func (f *frontend) call() error {
+	f.letGo()
+	f.refuse(&Refusal{Message: "function calls by the fastpath protocol are not let through", Hint: "Call the function in a SELECT.", Code: "42501"})
+	return nil
+}
+
+// query is a simple query: any number of statements, decided on before the first is sent.
+func (f *frontend) query(m []byte, text string, broken bool) error {
+	if broken {
+		return fmt.Errorf("%w: invalid string in message", errProtocol)
+	}
+	f.letGo()
+	ops, err := f.decide(text)
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		f.refuse(refusal)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	e := &expected{kind: owedQuery, group: f.group, ops: ops, sets: f.sets(ops)}
+	f.group++
+	for _, op := range ops {
+		f.remember(op, e.group)
+	}
+	f.s.push(e)
+	f.buf = append(f.buf, m...)
+	return nil
+}
+
+// decide puts every statement of text before the guard.
+func (f *frontend) decide(text string) ([]*operation, error) {
+	statements, err := f.read(text)
+	if err != nil {
+		return nil, err
+	}
+	ops := make([]*operation, 0, len(statements))
+	for i := range statements {
+		st := &statements[i]
+		op, err := f.admit(st, strings.TrimSpace(text[st.Start:st.End]), nil)
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, op)
+	}
+	return ops, nil
+}
+
+// read finds out what text would do. Where the answer depends on what the server has not yet said, it waits.
+func (f *frontend) read(text string) ([]sql.Statement, error) {
+	s := f.s
+	s.mu.Lock()
+	cut, doubt := s.cutting(), s.setters > 0 || f.setting
+	s.mu.Unlock()
+	if doubt && sql.Check(text, cut) != "" && len(f.batch) == 0 && s.settle() {
+		s.mu.Lock()
+		cut = s.cutting()
+		s.mu.Unlock()
+	}
+	r, err := s.t.c.Parser.Read(s.ctx, text, cut)
+	if err != nil {
+		return nil, err
+	}
+	if r.Died {
+		if f.crashes++; f.crashes >= maxCrashes {
+			return nil, errCrasher
+		}
+	}
+	return r.Statements, nil
+}
+
+// errCrasher ends a session that keeps crashing the parser.
+var errCrasher = publicError("statements of this session keep crashing the parser")
+
+type publicError string
+
+func (e publicError) Error() string      { return string(e) }
+func (e publicError) PublicText() string { return string(e) }
+
+// sets tells whether any of ops may change how later statements are cut.
+func (f *frontend) sets(ops []*operation) bool {
+	s := f.s
+	any := false
+	for _, op := range ops {
+		direct, ends := setsCutting(op.st)
+		if direct {
+			s.mu.Lock()
+			s.asServer = false
+			s.mu.Unlock()
+			any = true
+		}
+		any = any || ends && !s.untouched()
+	}
+	return any
+}
+
+func (s *session) untouched() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asServer
+}
+
+// setsCutting tells whether st may change what cuts statements: itself, or by undoing what was set before.
+func setsCutting(st *sql.Statement) (direct, ends bool) {
+	if st.Opaque || len(st.Unknown) > 0 {
+		return true, false
+	}
+	if st.Transaction != "" {
+		return false, st.Transaction != "begin" && st.Transaction != "savepoint"
+	}
+	for _, name := range st.Settings {
+		switch name {
+		case "*", "standard_conforming_strings", "client_encoding", "names", "backslash_quote":
+			direct = true
+		}
+	}
+	return direct, false
+}
+
+// admit puts one statement before the guard. Values are those bound to it.
+func (f *frontend) admit(st *sql.Statement, text string, values []string) (*operation, error) {
+	s := f.s
+	st, text = f.resolve(st, text)
+	for i, v := range values {
+		text += fmt.Sprintf("\n-- $%d = %s", i+1, v)
+	}
+	facts := st.Context(text)
+	op := &operation{st: st, text: text}
+	n, err := s.catalog.names(s.ctx)
+	if err != nil {
+		return nil, fmt.Errorf("decide on a statement: %w", err)
+	}
+	m := n.explain(st, s.guarded)
+	op.touches = m.protected || s.guarded && s.f.touched && (st.Verb == "FETCH" || st.Verb == "MOVE")
+	s.f.touched = s.f.touched || op.touches
+	if s.guarded {
+		op.names = n
+	}
+	facts["relations"] = union(facts["relations"].([]string), m.relations)
+	facts["opaque"], facts["database"], facts["login"] = len(m.opaque) > 0, s.db, s.login
+	if len(m.opaque) > 0 {
+		facts["why"] = union(st.Why, m.opaque)
+	} else {
+		facts["why"] = append([]string{}, st.Why...)
+	}
+	if st.CopyOut != nil && st.CopyOut.Format == "binary" && !s.clear {
+		return nil, &Refusal{Message: "COPY in binary format cannot be masked, so it is not let through", Hint: "Use FORMAT text or csv."}
+	}
+	op.id, err = f.ask(Statement{Action: st.Action, Text: text, Facts: facts})
+	if err != nil {
+		return nil, err
+	}
+	op.began = time.Now()
+	return op, nil
+}
+
+// ask asks the guard. While that takes, the client may cancel or leave.
+func (f *frontend) ask(st Statement) (id string, err error) {
+	s := f.s
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer cancel(nil)
+	held := make(chan struct{})
+	done := make(chan struct{})
+	first := true
+	go func() { // received below, always
+		defer close(done)
+		id, err = s.guard.Admit(ctx, st, func(h Held) {
+			if first {
+				first = false
+				s.hold(cancel)
+				close(held)
+			}
+			s.tell(h)
+		})
+	}()
+	select {
+	case <-done:
+	case <-held:
+		if sent := f.send(); sent != nil { // what was admitted before does not wait with it
+			cancel(sent)
+		}
+		s.in.watch(done, cancel)
+		<-done
+		s.hold(nil)
+	}
+	if err != nil && errors.Is(context.Cause(ctx), errCanceled) {
+		return "", &Refusal{Code: "57014", Message: "canceling statement due to user request"}
+	}
+	if err != nil && errors.Is(context.Cause(ctx), errGone) {
+		return "", errClientEnded
+	}
+	return id, err
+}
+
+func (s *session) hold(cancel context.CancelCauseFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = cancel
+}
+
+func union(a, b []string) []string {
+	out := append([]string{}, a...)
+	for _, v := range b {
+		if !contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func contains(list []string, v string) bool {
+	for _, e := range list {
+		if e == v {
+			return true
+		}
+	}
+	return false
+}
