@@ -29,8 +29,8 @@ type Statement struct {
 	Unknown   []string `json:"unknown,omitempty"`   // of Functions, those that nothing is known of here
 	Classes   []string `json:"classes"`             // of the policies: read write destructive privilege ...
 	Unbounded bool     `json:"unbounded,omitempty"` // an UPDATE, DELETE or MERGE that no row escapes
-	Opaque    bool     `json:"opaque,omitempty"` // for other reasons than Unknown
-	Why       []string `json:"why,omitempty"` // why it is opaque, or has its classes
+	Opaque    bool     `json:"opaque,omitempty"`    // for other reasons than Unknown
+	Why       []string `json:"why,omitempty"`       // why it is opaque, or has its classes
 	File      bool     `json:"file,omitempty"`
 	Program   bool     `json:"program,omitempty"`
 
