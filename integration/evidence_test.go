@@ -3,8 +3,11 @@ package integration
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -158,5 +161,55 @@ func TestTypedPasswordIsNowhere(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestMetricsOfTheDoor: a real gate's figures, and that strangers at the door make no series of their own.
+func TestMetricsOfTheDoor(t *testing.T) {
+	addr := freeAddr(t)
+	d := openDoor(t, "metrics: {listen: '"+addr+"'}")
+	scrape := func() string {
+		t.Helper()
+		r, err := http.Get("http://" + addr + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		if err != nil || r.StatusCode != http.StatusOK {
+			t.Fatalf("%d, %v", r.StatusCode, err)
+		}
+		return string(b)
+	}
+	if got := do(t, d.ssh("developer", "demo", "echo 4111 1111 1111 1111")); got.code != 0 {
+		t.Fatalf("%+v", got)
+	}
+	d.newest()
+	text := scrape()
+	for _, want := range []string{
+		`sallyport_handshakes_total{result="ok"} 1`, `sallyport_sessions_total{kind="exec"} 1`, `sallyport_sessions{kind="exec"} 0`,
+		`sallyport_decisions_total{action="command:run",effect="allow"} 1`, "sallyport_masked_total 1", "sallyport_recordings_sealed_total 1",
+		"sallyport_recording_alarms_total{what=\"ship\"} 0", "sallyport_connections 0",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	names := func(text string) int { return len(regexp.MustCompile(`(?m)^sallyport_[^ ]+ `).FindAllString(text, -1)) }
+	before := names(text)
+	for i := range 20 {
+		c, err := net.Dial("tcp", d.addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "SSH-2.0-evil{x=\"%d\"}\r\n\xff\xff\xff\xff", i)
+		c.Close()
+	}
+	if got := do(t, d.ssh("developer", "-l", "nobody", "gate", "true")); got.code == 0 {
+		t.Errorf("%+v", got)
+	}
+	d.until("they are counted", func() bool { return strings.Contains(scrape(), `sallyport_handshakes_total{result="failed"} 20`) })
+	if after := names(scrape()); after != before {
+		t.Errorf("%d series before strangers came, %d after", before, after)
 	}
 }

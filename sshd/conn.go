@@ -58,20 +58,26 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, in *inner, authenti
 		s.o.Log.Error("connection refused", "error", err)
 		return
 	}
+	begun := time.Now()
 	conn, channels, requests, err := handshake(nc, config, s.o.HandshakeTimeout)
 	source := sourceOf(nc.RemoteAddr())
 	if err != nil {
+		s.o.Meter.Handshake("failed", time.Since(begun))
 		s.refused(s.o.Log, source.String(), "handshake failed", "source", source, "error", show(err.Error()))
 		return
 	}
 	defer conn.Close()
 	c, err := s.newConnection(ctx, conn, in)
 	if err != nil {
+		s.o.Meter.Handshake("refused", time.Since(begun))
 		s.refused(s.o.Log, source.String(), "connection refused", "source", source, "user", show(conn.User()), "error", show(err.Error()))
 		refuseAll(conn, channels, requests, err)
 		return
 	}
 	authenticated()
+	s.o.Meter.Handshake("ok", time.Since(begun))
+	s.o.Meter.Connection(1)
+	defer s.o.Meter.Connection(-1)
 	defer s.forget(c)
 	c.serve(channels, requests)
 }

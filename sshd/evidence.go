@@ -262,6 +262,7 @@ func (e *recordError) PublicText() string {
 func (s *session) countMasked(mask.Hit) {
 	if s.recording != nil {
 		s.recording.Masked(1)
+		s.c.srv.o.Meter.Masked()
 	}
 }
 

@@ -20,11 +20,12 @@ type Gate struct {
 	denials  *limiter // by identity
 	roster   *policies.Roster
 	state    atomic.Pointer[PolicyState]
+	meter    Meter
 }
 
 // NewGate returns the gate called name. Name tells gates apart that share a ledger.
 func NewGate(name string, engine *policies.Engine, desk *policies.Desk) *Gate {
-	return &Gate{name: name, policies: engine, desk: desk, denials: newLimiter(denialsEach, math.MaxInt)}
+	return &Gate{name: name, policies: engine, desk: desk, denials: newLimiter(denialsEach, math.MaxInt), meter: unmetered{}}
 }
 
 // OnCall makes r say who is in which group at the moment of a decision. Call it before the gate is used.
@@ -111,6 +112,7 @@ func (r *Refusal) PublicText() string { return r.Public }
 // now, and a [*Refusal] in every other case, an end of ctx included.
 func (g *Gate) Admit(ctx context.Context, op Operation, w Witness) error {
 	op.ID = NewSessionID()
+	begun := time.Now()
 	d := g.decide(op)
 	if d.Effect == policies.EffectHold && op.Unheld {
 		d.Effect, d.Why = policies.EffectDeny, "needs an approval, and nobody can wait for one here"
@@ -118,7 +120,9 @@ func (g *Gate) Admit(ctx context.Context, op Operation, w Witness) error {
 	if d.Effect == policies.EffectHold {
 		op.HoldID = NewHoldID()
 	}
-	if err := w.Decided(op, d); err != nil {
+	err := w.Decided(op, d)
+	g.meter.Decision(op.Action, effectOf(d), time.Since(begun))
+	if err != nil {
 		return &Refusal{Code: ExitDenied, Public: "it could not be recorded", Err: err}
 	}
 	switch d.Effect {
@@ -148,12 +152,15 @@ func (g *Gate) hold(ctx context.Context, op Operation, d policies.Decision, w Wi
 	if op.Screen != nil {
 		screen = op.Screen()
 	}
+	g.meter.Held(1)
 	h, err := g.desk.Ask(ctx, policies.Hold{
 		ID: op.HoldID, SessionID: op.SessionID, ConnectionID: op.ConnectionID, Gate: g.name,
 		Principal: op.Principal, Target: op.Target, Action: op.Action, Text: op.Text, Facts: op.Facts,
 		Policy: firstRef(d), Terms: d.Terms, Asked: now, Expires: now.Add(d.Terms.Wait),
 		Justification: op.Justification, Screen: screen,
 	}, announcer(op, w))
+	g.meter.Held(-1)
+	g.meter.Answered(outcomeOf(h, err))
 	if err != nil {
 		err = unapproved(h, err)
 	}
@@ -161,6 +168,21 @@ func (g *Gate) hold(ctx context.Context, op Operation, d policies.Decision, w Wi
 		return &Refusal{Code: ExitDenied, Public: "it could not be recorded", HoldID: h.ID, Err: recorded}
 	}
 	return err
+}
+
+// outcomeOf names how a hold ended.
+func outcomeOf(h policies.Hold, err error) string {
+	switch {
+	case err == nil:
+		return "approved"
+	case h.State == policies.StateDenied:
+		return "denied"
+	case h.State == policies.StateExpired:
+		return "expired"
+	case h.State == policies.StateWithdrawn:
+		return "withdrawn"
+	}
+	return "failed"
 }
 
 func denied(op Operation, d policies.Decision) *Refusal {

@@ -70,6 +70,9 @@ type Options struct {
 	// RevocationCheck is how often the certificates of live connections are looked at again. Default 2s.
 	RevocationCheck time.Duration
 
+	// Meter counts. Optional.
+	Meter Meter
+
 	Log *slog.Logger
 }
 
@@ -96,6 +99,10 @@ func New(o Options) *Server {
 	if o.RevocationCheck == 0 {
 		o.RevocationCheck = 2 * time.Second
 	}
+	if o.Meter == nil {
+		o.Meter = unmetered{}
+	}
+	o.Gate.meter = o.Meter
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Server{
 		o: o, startups: newStartups(o.MaxStartups, o.MaxStartupsPerSource), ctx: ctx, cancel: cancel,
@@ -148,6 +155,7 @@ func (s *Server) begin(c net.Conn) {
 	place, err := s.startups.begin(source, func() { w.closeFor(errGaveWay) })
 	if err != nil {
 		s.refused(s.o.Log, source.String(), "connection turned away", "source", source, "reason", err.Error())
+		s.o.Meter.Handshake("turned_away", 0)
 		turnAway(c)
 		return
 	}

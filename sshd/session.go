@@ -72,7 +72,9 @@ func (s *Server) remembered(ss *session, serve func()) {
 	s.mu.Lock()
 	s.sessions[ss.id] = ss
 	s.mu.Unlock()
+	s.o.Meter.Session(string(ss.asked.kind), 1)
 	defer func() {
+		s.o.Meter.Session(string(ss.asked.kind), -1)
 		s.mu.Lock()
 		delete(s.sessions, ss.id)
 		s.mu.Unlock()

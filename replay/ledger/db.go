@@ -162,9 +162,9 @@ func (c *stmtCache) close() {
 }
 
 // exec runs one constant statement as a transaction of its own, and says how many rows it changed.
-func (l *Ledger) exec(ctx context.Context, query string, args ...any) (int64, error) {
+func (l *Ledger) exec(ctx context.Context, query string, args ...any) (n int64, err error) {
+	defer func(since time.Time) { l.observed(true, since, err) }(time.Now())
 	var res sql.Result
-	var err error
 	if l.kind == inPostgres {
 		res, err = l.w.ExecContext(ctx, query, args...)
 	} else {
@@ -181,12 +181,15 @@ func (l *Ledger) exec(ctx context.Context, query string, args ...any) (int64, er
 
 // query reads; the query need not be constant.
 func (l *Ledger) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	since := time.Now()
 	rows, err := l.r.QueryContext(ctx, query, args...)
+	l.observed(false, since, err)
 	return rows, named(err)
 }
 
 // row reads one row by a constant query; no row is ErrNotFound.
-func (l *Ledger) row(ctx context.Context, query string, args []any, dest ...any) error {
+func (l *Ledger) row(ctx context.Context, query string, args []any, dest ...any) (err error) {
+	defer func(since time.Time) { l.observed(false, since, err) }(time.Now())
 	if l.kind == inPostgres {
 		return named(l.r.QueryRowContext(ctx, query, args...).Scan(dest...))
 	}
@@ -266,7 +269,8 @@ type beginner interface {
 	BeginTx(ctx context.Context, o *sql.TxOptions) (*sql.Tx, error)
 }
 
-func begin(ctx context.Context, l *Ledger, b beginner, f func(tx) error) error {
+func begin(ctx context.Context, l *Ledger, b beginner, f func(tx) error) (err error) {
+	defer func(since time.Time) { l.observed(true, since, err) }(time.Now())
 	t, err := b.BeginTx(ctx, nil)
 	if err != nil {
 		return named(err)

@@ -31,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -71,6 +72,8 @@ type Ledger struct {
 	w    *sql.DB // SQLite: exactly one connection, the one writer of this process
 	r    *sql.DB // SQLite: readers, which never wait for the writer; PostgreSQL: the same as w
 
+	observer atomic.Pointer[Observer]
+
 	prepared   stmtCache // SQLite only; pgx keeps its own
 	operations group     // SQLite only
 	changes    *hub
@@ -97,6 +100,26 @@ func Open(ctx context.Context, url string) (*Ledger, error) {
 		return nil, errors.Join(fmt.Errorf("open ledger: %w", err), l.Close())
 	}
 	return l, nil
+}
+
+// An Observer is told of statements and transactions: whether they write, how long they took with all waiting,
+// and how they failed. That something is not there, or is there already, is no failure. It must not block.
+type Observer func(write bool, took time.Duration, err error)
+
+// Observe has o told from now on.
+func (l *Ledger) Observe(o Observer) { l.observer.Store(&o) }
+
+func (l *Ledger) observed(write bool, since time.Time, err error) {
+	o := l.observer.Load()
+	if o == nil {
+		return
+	}
+	for _, fine := range []error{ErrNotFound, ErrExists, ErrEnded, ErrInvalid, ErrTooLong} {
+		if errors.Is(err, fine) {
+			err = nil
+		}
+	}
+	(*o)(write, time.Since(since), err)
 }
 
 // Close ends all subscriptions and closes the database. Calls still under way may fail.

@@ -38,6 +38,8 @@ type Config struct {
 	OnCall []OnCall `yaml:"on_call"`
 	// Webhooks tell others what waits for an answer.
 	Webhooks []Webhook `yaml:"webhooks"`
+	// Metrics is where Prometheus reads figures.
+	Metrics Metrics `yaml:"metrics"`
 }
 
 // Gate names this gate. Name is what host certificates carry and known_hosts lines match; letters,
@@ -338,6 +340,16 @@ type Console struct {
 	// HTTP.URL + "/signin/callback". Without a secret it is a public client; PKCE is used always.
 	ClientID         string `yaml:"client_id"`
 	ClientSecretFile string `yaml:"client_secret_file"`
+}
+
+// Metrics is the endpoint /metrics. Without Listen and TokenFile there is none.
+type Metrics struct {
+	// Listen is host:port of a listener of its own, plain HTTP. Without TokenFile it must be a loopback
+	// address.
+	Listen string `yaml:"listen"`
+	// TokenFile holds a token that the reader must send as `Authorization: Bearer`. Without Listen the
+	// figures are at /metrics of the console's listener, and the token is what protects them.
+	TokenFile string `yaml:"token_file"`
 }
 
 // Duration is a time.Duration written like 15m or 1h30m.

@@ -92,6 +92,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"purged before the lock ends", strings.Replace(s3("endpoint: h, bucket: b, object_lock: {retain: 48h}"), "spool: spool", "spool: spool, retention: 24h", 1), "shorter than the lock"},
 		{"retention of a minute", strings.Replace(good, "spool: spool", "spool: spool, retention: 1m", 1), "too short to be meant"},
 		{"negative spool", strings.Replace(good, "spool: spool", "spool: spool, max_spool: -1", 1), "is negative"},
+		{"figures for everybody", good + "metrics: {listen: '0.0.0.0:9464'}\n", "could read the figures"},
+		{"figures nowhere", good + "metrics: {listen: here}\n", "is not an address"},
 		{"a pattern that does not compile", good + "masking: {patterns: [{name: x, regex: '('}]}\n", "does not compile"},
 		{"token style without key", good + "masking: {style: token}\n", "needs a key"},
 		{"empty", "", "gate.name"},

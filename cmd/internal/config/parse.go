@@ -238,7 +238,7 @@ func (c *Config) Unresolve(dir string) {
 func (c *Config) paths(change func(*string)) {
 	for _, p := range []*string{
 		&c.HTTP.TLSCert, &c.HTTP.TLSKey, &c.CA.Dir, &c.Masking.TokenKeyFile, &c.Recordings.Spool,
-		&c.Recordings.Directory, &c.Console.ClientSecretFile,
+		&c.Recordings.Directory, &c.Console.ClientSecretFile, &c.Metrics.TokenFile,
 	} {
 		change(p)
 	}

@@ -102,6 +102,7 @@ func (c *Config) validate() []problem {
 	p = append(p, c.validateOnCall()...)
 	p = append(p, c.validateWebhooks()...)
 	p = append(p, c.validateStores()...)
+	p = append(p, c.validateMetrics()...)
 	return p
 }
 
@@ -307,6 +308,21 @@ func (c *Config) validateStores() []problem {
 	}
 	if r.OnFailure != "strict" && r.OnFailure != "degrade" {
 		p.add("$.recordings.on_failure", `write "strict" or "degrade"`, "%q is neither", r.OnFailure)
+	}
+	return p
+}
+
+func (c *Config) validateMetrics() []problem {
+	var p problems
+	if c.Metrics.Listen == "" {
+		return p
+	}
+	host, _, err := net.SplitHostPort(c.Metrics.Listen)
+	switch {
+	case err != nil:
+		p.add("$.metrics.listen", "write host:port", "%q is not an address", c.Metrics.Listen)
+	case c.Metrics.TokenFile == "" && !isLoopback(host):
+		p.add("$.metrics.listen", "listen on 127.0.0.1, or give token_file", "anybody on %q could read the figures", c.Metrics.Listen)
 	}
 	return p
 }

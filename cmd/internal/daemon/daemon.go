@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport-ssh/sallyport/certs"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/config"
+	"github.com/sallyport-ssh/sallyport/cmd/internal/metrics"
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/policies/notify"
 	"github.com/sallyport-ssh/sallyport/replay"
@@ -48,17 +49,18 @@ type Daemon struct {
 	console   *console.Console
 	revoked   *revocations
 	senders   []*notify.Sender
+	metrics   *metrics.Metrics
 
-	sshListener, httpListener net.Listener
-	web                       *http.Server
-	wg                        sync.WaitGroup
-	failed                    chan error
-	cancel                    context.CancelFunc
+	sshListener, httpListener, metricsListener net.Listener
+	web, metricsWeb                            *http.Server
+	wg                                         sync.WaitGroup
+	failed                                     chan error
+	cancel                                     context.CancelFunc
 }
 
 // Start builds everything, listens and serves. An error leaves nothing running. C is not changed later.
 func Start(ctx context.Context, c *config.Config, o Options) (d *Daemon, err error) {
-	d = &Daemon{config: c, log: o.Log, failed: make(chan error, 2)}
+	d = &Daemon{config: c, log: o.Log, metrics: metrics.New(version(), policies.Actions()), failed: make(chan error, 3)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close(context.WithoutCancel(ctx)))
@@ -89,6 +91,11 @@ func (d *Daemon) listen(ctx context.Context) error {
 	if d.httpListener, err = lc.Listen(ctx, "tcp", d.config.HTTP.Listen); err != nil {
 		return fmt.Errorf("http.listen: %w", explainListen(err))
 	}
+	if d.config.Metrics.Listen != "" {
+		if d.metricsListener, err = lc.Listen(ctx, "tcp", d.config.Metrics.Listen); err != nil {
+			return fmt.Errorf("metrics.listen: %w", explainListen(err))
+		}
+	}
 	return nil
 }
 
@@ -98,6 +105,7 @@ func (d *Daemon) openLedger(ctx context.Context) error {
 		return err
 	}
 	d.ledger = l
+	l.Observe(d.metrics.LedgerCall)
 	d.revoked = newRevocations(l, d.log)
 	return d.revoked.refresh(ctx)
 }
@@ -171,6 +179,7 @@ func (d *Daemon) serve() {
 			d.failed <- fmt.Errorf("http: %w", err)
 		}
 	})
+	d.serveMetrics()
 	d.wg.Go(func() { d.revoked.run(ctx) })
 	d.wg.Go(func() { d.endOnRequest(ctx) })
 	d.wg.Go(func() { d.watchPolicies(ctx) })
@@ -210,7 +219,10 @@ func (d *Daemon) close(ctx context.Context) error {
 	if d.web != nil {
 		errs = append(errs, shutdownWeb(ctx, d.web))
 	}
-	for _, l := range []net.Listener{d.sshListener, d.httpListener} {
+	if d.metricsWeb != nil {
+		errs = append(errs, shutdownWeb(ctx, d.metricsWeb))
+	}
+	for _, l := range []net.Listener{d.sshListener, d.httpListener, d.metricsListener} {
 		if l != nil {
 			l.Close()
 		}

@@ -109,6 +109,7 @@ func (d *Daemon) openArchive(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recordings: %w", err)
 	}
+	st = store.Observe(st, d.metrics.StoreCall)
 	roots := x509.NewCertPool()
 	roots.AddCert(d.authority.RecordRoot())
 	a, err := replay.OpenArchive(replay.Options{
@@ -116,6 +117,7 @@ func (d *Daemon) openArchive(ctx context.Context) error {
 		Gate: d.config.Gate.Name, Log: d.log, OnSeal: d.sealed, SpoolLimit: d.config.Recordings.MaxSpool,
 		MinFree: d.config.Recordings.MinFree, Keep: keep(&d.config.Recordings),
 		OnAlarm: func(a replay.Alarm) {
+			d.metrics.Alarm(a)
 			d.log.Error("recording alarm", "session", a.Session, "what", a.What, "error", a.Err)
 		},
 	})
@@ -123,6 +125,7 @@ func (d *Daemon) openArchive(ctx context.Context) error {
 		return fmt.Errorf("recordings: %w", err)
 	}
 	d.archive = a
+	d.metrics.Archive(a.Stats)
 	d.library = &replay.Library{Spool: d.config.Recordings.Spool, Store: st, Roots: roots}
 	if _, err := d.ledger.SweepSessions(ctx, d.config.Gate.Name); err != nil {
 		return err
@@ -196,7 +199,7 @@ func (d *Daemon) openServer(context.Context) error {
 		EssentialGroups: d.config.Recordings.EssentialGroups, Masks: masks, MaskHold: d.config.Masking.Hold.D(), Degrade: d.config.Recordings.OnFailure == "degrade",
 		ConsoleURL: d.config.HTTP.URL, HandshakeTimeout: s.HandshakeTimeout.D(), MaxStartups: s.MaxStartups,
 		MaxStartupsPerSource: s.MaxStartupsPerSource, MaxConnectionsPerIdentity: s.MaxConnectionsPerIdentity,
-		MaxSessionsPerConnection: s.MaxSessionsPerConnection, KeepAlive: s.KeepAlive.D(), Log: d.log,
+		MaxSessionsPerConnection: s.MaxSessionsPerConnection, KeepAlive: s.KeepAlive.D(), Meter: d.metrics, Log: d.log,
 	})
 	return nil
 }

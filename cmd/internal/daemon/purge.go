@@ -165,6 +165,7 @@ func (d *Daemon) purgeLoop(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			d.log.Error("purge of old recordings", "error", err)
 		}
+		d.metrics.Purged(n.Removed, n.Kept, n.Failed)
 		if n != (PurgeCount{}) {
 			d.log.Info("old recordings purged", "removed", n.Removed, "kept", n.Kept, "failed", n.Failed)
 		}

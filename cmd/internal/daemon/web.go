@@ -42,6 +42,9 @@ func (d *Daemon) openWeb(more map[string]http.Handler) error {
 	mux.Handle("/v1/", certificates)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", d.ready)
+	if err := d.openMetrics(mux); err != nil {
+		return err
+	}
 	for prefix, h := range more {
 		mux.Handle(prefix, h)
 	}
