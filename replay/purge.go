@@ -4,11 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/sallyport-ssh/sallyport/replay/store"
 )
+
+// ReelsDir is the folder beside the spooled recordings that package reel keeps its files in. They hold screens of
+// the recording, and go with it.
+const ReelsDir = "reels"
 
 // ErrSpooled says that a recording is still in the spool of a gate.
 var ErrSpooled = errors.New("the recording is still in the spool")
@@ -56,6 +62,11 @@ func (l *Library) Remove(ctx context.Context, id string) (objects int, err error
 	keys, err := l.removable(ctx, id)
 	if err != nil {
 		return 0, err
+	}
+	if l.Spool != "" {
+		if err := os.Remove(filepath.Join(l.Spool, ReelsDir, id+".reel")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, fmt.Errorf("remove recording %s: %w", id, err)
+		}
 	}
 	for _, key := range keys {
 		if err := l.Store.Purge(ctx, key); err != nil {

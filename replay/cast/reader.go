@@ -15,6 +15,7 @@ import (
 type Event struct {
 	Line   int           // in the file, from 1
 	Offset int64         // of the line's first byte
+	End    int64         // of the byte behind the line
 	At     time.Duration // from the start of the recording
 
 	// Code is 'o', 'i', 'r', 'm', 'x' or another code of a newer format for events, '#' for comments.
@@ -173,7 +174,7 @@ func micros(us int64) time.Duration { return time.Duration(us) * time.Microsecon
 
 // parse returns an event with Code 0 for a line that only prepares the next.
 func (r *Reader) parse(line []byte) (Event, error) {
-	e := Event{Line: r.lines.line, Offset: r.lines.offset, At: micros(r.at)}
+	e := Event{Line: r.lines.line, Offset: r.lines.offset, End: r.lines.end, At: micros(r.at)}
 	if line[0] == '#' {
 		return r.comment(e, line)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/replay"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
+	"github.com/sallyport-ssh/sallyport/replay/reel"
 	"github.com/sallyport-ssh/sallyport/replay/store"
 )
 
@@ -24,6 +25,7 @@ var (
 	_ Ledger     = (*ledger.Ledger)(nil)
 	_ Audit      = (*ledger.Ledger)(nil)
 	_ Recordings = (*replay.Archive)(nil)
+	_ Reels      = (*reel.Shelf)(nil)
 	_ Approvals  = (*policies.Desk)(nil)
 	_ Verifier   = (*certs.Verifier)(nil)
 )
@@ -98,8 +100,8 @@ func TestArchive(t *testing.T) {
 	if err := f.ledger.EndSession(t.Context(), id, ledger.End{Ended: time.Now(), State: ledger.Complete, ExitStatus: &zero, Reason: "exit"}); err != nil {
 		t.Fatal(err)
 	}
-	if body := text(b.get("/sessions/" + id + "/play")); !strings.Contains(body, "building") || !strings.Contains(body, "deployed") || !strings.HasSuffix(body, "# end\n") {
-		t.Errorf("play: %s", body)
+	if got := b.loadSegments(id, "0"); !strings.Contains(got.output, "building") || !strings.Contains(got.output, "deployed") || got.index.How != reel.Whole {
+		t.Errorf("play: %q %q", got.index.How, got.output)
 	}
 	if body := text(b.post("/sessions/"+id+"/verify", url.Values{"token": {b.token()}})); !strings.Contains(body, "nothing is missing or changed") || !strings.Contains(body, "certified by this gate") {
 		t.Error("verify does not say that all is well")

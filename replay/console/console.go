@@ -113,6 +113,7 @@ func (c *Console) routes() {
 	m.HandleFunc("GET /sessions/{id}", c.page(c.sessionPage))
 	m.HandleFunc("GET /sessions/{id}/operations", c.page(c.newOperations))
 	m.HandleFunc("GET /sessions/{id}/play", c.page(c.play))
+	m.HandleFunc("GET /sessions/{id}/segments/{n}", c.page(c.segment))
 	m.HandleFunc("GET /sessions/{id}/live", c.page(c.live))
 	m.HandleFunc("GET /sessions/{id}/recording.cast", c.page(c.download))
 	m.HandleFunc("POST /sessions/{id}/verify", c.form(c.verify))

@@ -17,12 +17,13 @@ func randomID() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// A signedIn is one browser that somebody signed in from. Its fields but used never change.
+// A signedIn is one browser that somebody signed in from. Its fields but used and looks never change.
 type signedIn struct {
 	viewer Viewer
 	token  string // expected in every form of this browser
 	since  time.Time
 	used   time.Time // guarded by sessions.mu
+	looks  looks
 }
 
 // sessions keeps who is signed in, in memory only: a restart signs everybody out. A browser's cookie is

@@ -30,21 +30,23 @@ import (
 	"github.com/sallyport-ssh/sallyport/replay"
 	"github.com/sallyport-ssh/sallyport/replay/cast"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
+	"github.com/sallyport-ssh/sallyport/replay/reel"
 )
 
 // A fixture is a console on a loopback port with a real ledger, desk, policies, identity provider and
 // verifier. Only recordings lie on a shelf in memory, so that tests can damage them.
 type fixture struct {
-	t       testing.TB
-	url     string
-	console *Console
-	ledger  *ledger.Ledger
-	desk    *policies.Desk
-	shelf   *shelf
-	gate    *ruled
-	ender   *noted
-	log     *logbook
-	idp     *devidp.Provider
+	t          testing.TB
+	url        string
+	console    *Console
+	ledger     *ledger.Ledger
+	desk       *policies.Desk
+	shelf      *shelf
+	recordings Recordings // the shelf, or what a test has put before it
+	gate       *ruled
+	ender      *noted
+	log        *logbook
+	idp        *devidp.Provider
 }
 
 // The users of the fixture's provider.
@@ -90,15 +92,21 @@ func newFixture(t testing.TB, edit ...func(*Options)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reels, err := reel.OpenShelf(reel.Options{Dir: filepath.Join(t.TempDir(), "reels"), Open: f.openAt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { reels.Close() })
 	o := Options{
 		BaseURL: f.url, GateName: "gate.example.com",
 		SignIn: SignIn{Issuer: f.url + "/oidc", ClientID: devidp.Console, Verifier: verifier},
-		Gate:   f.gate, Audit: f.ledger, Ledger: f.ledger, Recordings: f.shelf, Approvals: f.desk, Ender: f.ender,
+		Gate:   f.gate, Audit: f.ledger, Ledger: f.ledger, Recordings: f.shelf, Reels: reels, Approvals: f.desk, Ender: f.ender,
 		Log: slog.New(slog.NewTextHandler(f.log, nil)),
 	}
 	for _, e := range edit {
 		e(&o)
 	}
+	f.recordings = o.Recordings
 	if f.console, err = New(o); err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +244,22 @@ func (s *shelf) Open(_ context.Context, id string) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(bytes.Clone(s.byID[id].data))), nil
 }
 
-func (s *shelf) Follow(ctx context.Context, id string) (io.ReadCloser, error) {
+// openAt reads what the console's recordings hold from a byte on.
+func (f *fixture) openAt(ctx context.Context, id string, from int64) (io.ReadCloser, error) {
+	if a, ok := f.recordings.(interface {
+		OpenAt(context.Context, string, int64) (io.ReadCloser, error)
+	}); ok {
+		return a.OpenAt(ctx, id, from)
+	}
+	r, err := f.recordings.Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.CopyN(io.Discard, r, from)
+	return r, err
+}
+
+func (s *shelf) FollowAt(ctx context.Context, id string, from int64) (io.ReadCloser, error) {
 	if _, err := s.Open(ctx, id); err != nil {
 		return nil, err
 	}
@@ -245,7 +268,7 @@ func (s *shelf) Follow(ctx context.Context, id string) (io.ReadCloser, error) {
 		defer s.mu.Unlock()
 		s.more.Broadcast()
 	})
-	return &follower{s: s, ctx: ctx, id: id, stop: stop}, nil
+	return &follower{s: s, ctx: ctx, id: id, off: int(from), stop: stop}, nil
 }
 
 type follower struct {
@@ -350,6 +373,10 @@ func record(t testing.TB, id string, h cast.Header, started time.Time, lines []s
 		switch {
 		case strings.HasPrefix(l.text, "marker:"):
 			err = w.Marker(strings.TrimPrefix(l.text, "marker:"))
+		case strings.HasPrefix(l.text, "masked:"):
+			var n uint64
+			fmt.Sscanf(l.text, "masked:%d", &n)
+			w.Masked(n)
 		case strings.HasPrefix(l.text, "resize:"):
 			var cols, rows uint32
 			fmt.Sscanf(l.text, "resize:%dx%d", &cols, &rows)

@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/replay/cast"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
+	"github.com/sallyport-ssh/sallyport/replay/reel"
 )
 
 // Options say what the console stands on. Fields without a default must be set.
@@ -28,6 +29,7 @@ type Options struct {
 	Audit      Audit
 	Ledger     Ledger
 	Recordings Recordings
+	Reels      Reels
 	Approvals  Approvals
 	// Ender ends running sessions. Nil: the pages do not offer it.
 	Ender Ender
@@ -38,12 +40,8 @@ type Options struct {
 	Idle, Lifetime time.Duration
 	// MaxSignedIn bounds how many browsers are signed in; the least recently used goes. Default 10,000.
 	MaxSignedIn int
-	// MaxPlay bounds the bytes of output that a page plays of one recording. Default 32 MiB. What
-	// lies behind it is in the download.
-	MaxPlay int64
-
-	Log *slog.Logger     // default slog.Default
-	Now func() time.Time // default time.Now
+	Log         *slog.Logger     // default slog.Default
+	Now         func() time.Time // default time.Now
 }
 
 // SignIn is the console's client at one OpenID Connect provider. Its redirect URL there is BaseURL +
@@ -127,9 +125,16 @@ type Ledger interface {
 type Recordings interface {
 	// Open returns the cast of a session as far as it is written.
 	Open(ctx context.Context, id string) (io.ReadCloser, error)
-	// Follow is Open for a live session: reads wait for more, until the seal was read or ctx ends.
-	Follow(ctx context.Context, id string) (io.ReadCloser, error)
+	// FollowAt reads a live session from a byte on: reads wait for more, until the seal was read or ctx ends.
+	FollowAt(ctx context.Context, id string, from int64) (io.ReadCloser, error)
 	Verify(ctx context.Context, id string) (cast.Report, error)
+}
+
+// Reels is the part of [reel.Shelf] that the player needs.
+type Reels interface {
+	View(ctx context.Context, id string, more bool, wait time.Duration) (reel.View, error)
+	Segment(ctx context.Context, id string, v reel.View, n int) (*reel.Reading, error)
+	Live(ctx context.Context, id string, v reel.View, follow reel.OpenFunc) (*reel.Reading, error)
 }
 
 // Approvals is the part of [policies.Desk] that answers.
@@ -160,7 +165,7 @@ func (o *Options) check() error {
 		missing bool
 	}{
 		{"BaseURL", o.BaseURL == ""}, {"Gate", o.Gate == nil}, {"Audit", o.Audit == nil}, {"Ledger", o.Ledger == nil},
-		{"Recordings", o.Recordings == nil}, {"Approvals", o.Approvals == nil}, {"SignIn.Issuer", o.SignIn.Issuer == ""},
+		{"Recordings", o.Recordings == nil}, {"Reels", o.Reels == nil}, {"Approvals", o.Approvals == nil}, {"SignIn.Issuer", o.SignIn.Issuer == ""},
 		{"SignIn.ClientID", o.SignIn.ClientID == ""}, {"SignIn.Verifier", o.SignIn.Verifier == nil},
 	} {
 		if f.missing {
@@ -174,7 +179,6 @@ func (o *Options) defaults() {
 	set(&o.Idle, 30*time.Minute)
 	set(&o.Lifetime, 10*time.Hour)
 	set(&o.MaxSignedIn, 10_000)
-	set(&o.MaxPlay, 32<<20)
 	set(&o.GateName, "gate")
 	if len(o.SignIn.Scopes) == 0 {
 		o.SignIn.Scopes = []string{"openid", "profile", "email", "groups"}

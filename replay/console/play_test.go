@@ -2,7 +2,6 @@ package console
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,95 +11,15 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
-	"github.com/sallyport-ssh/sallyport/replay/cast"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
+	"github.com/sallyport-ssh/sallyport/replay/reel"
 )
-
-func cleaned(chunks ...string) string {
-	var t terminal
-	var b []byte
-	for _, c := range chunks {
-		b = t.clean(b, c)
-	}
-	return string(b)
-}
-
-func TestTerminal(t *testing.T) {
-	for _, tt := range []struct{ name, in, want string }{
-		{"plain", "hello\r\nwörld 漢字 🙂\t|", "hello\r\nwörld 漢字 🙂\t|"},
-		{"colour", "\x1b[1;38;2;10;20;30mred\x1b[0m", "\x1b[1;38;2;10;20;30mred\x1b[0m"},
-		{"colons", "\x1b[4:3m", "\x1b[4:3m"},
-		{"cursor and erase", "\x1b[2J\x1b[H\x1b[10;5Hx\x1b[K\x1b[3A", "\x1b[2J\x1b[H\x1b[10;5Hx\x1b[K\x1b[3A"},
-		{"alternate screen", "\x1b[?1049h\x1b[?25l\x1b[?1049l", "\x1b[?1049h\x1b[?25l\x1b[?1049l"},
-		{"newline mode", "\x1b[20h", "\x1b[20h"},
-		{"line drawing", "\x1b(0lqk\x1b(B", "\x1b(0lqk\x1b(B"},
-		{"save, restore, reverse index, reset", "\x1b7\x1b8\x1bM\x1bc", "\x1b7\x1b8\x1bM\x1bc"},
-		{"cursor shape, soft reset", "\x1b[2 q\x1b[!p", "\x1b[2 q\x1b[!p"},
-		{"title", "a\x1b]0;owned\x07b\x1b]2;owned\x1b\\c", "abc"},
-		{"clipboard", "a\x1b]52;c;b3duZWQ=\x07b", "ab"},
-		{"link", "\x1b]8;;https://evil.example\x1b\\text\x1b]8;;\x1b\\", "text"},
-		{"device queries", "a\x1b[c\x1b[>c\x1b[=c\x1b[5n\x1b[6n\x1b[?6n\x1b[x\x1bZb\x05", "ab"},
-		{"window operations", "a\x1b[8;9999;9999t\x1b[21tb", "ab"},
-		{"device control, application, privacy, start of string", "a\x1bPq#0;2\x1b\\b\x1b_x\x1b\\c\x1b^y\x1b\\d\x1bXz\x1b\\e", "abcde"},
-		{"C1", "a\u009b31mb\u009d0;t\u009c", "a\ufffd31mb\ufffd0;t\ufffd"},
-		{"bell and NUL", "a\x07\x00\x05b", "ab"},
-		{"huge parameter", "\x1b[99999999999999999999C", "\x1b[9999C"},
-		{"repeat is bounded", "x\x1b[9999b", "x\x1b[512b"},
-		{"many parameters", "\x1b[" + strings.Repeat("1;", 500) + "1m", ""},
-		{"too many parameters", "\x1b[" + strings.Repeat("1;", 40) + "1m", "\x1b[" + strings.Repeat("1;", 31) + "1m"},
-		{"sequence too long", "a\x1b[" + strings.Repeat("0", 300) + "mb", "ab"},
-		{"unknown final", "a\x1b[5yb", "ab"},
-		{"unknown private", "a\x1b[>4;2mb", "ab"},
-		{"escape ends a sequence", "a\x1b[31\x1b[32mb", "a\x1b[32mb"},
-		{"cancel ends a sequence", "a\x1b[31\x18mb", "amb"},
-		{"control inside a sequence acts", "a\x1b[3\r1mb", "a\r\x1b[31mb"},
-		{"not ASCII inside a sequence", "a\x1b[3é1mb", "a1mb"},
-		{"open title does not swallow the rest", "a\x1b]0;" + strings.Repeat("x", 5000) + "end", "a" + strings.Repeat("x", 5000+2-4096) + "end"},
-		{"escape inside a title begins anew", "\x1b]0;x\x1b[31mred", "\x1b[31mred"},
-		{"cut off", "a\x1b[3", "a"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := cleaned(tt.in); got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-		})
-	}
-}
-
-// acts matches what a terminal might answer, keep or hand to its window.
-var acts = regexp.MustCompile("\x1b[\\]PX^_Z]|\x1b\\[[0-9;:?>=]*[cntxy]|[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f\u0080-\u009f]")
-
-func FuzzTerminal(f *testing.F) {
-	f.Add("plain \x1b[31mred\x1b[0m", 3)
-	f.Add(hostileOutput, 7)
-	f.Add("\x1b]52;c;AAAA\x07\x1b[6n\x1b\x1b\x1b[", 1)
-	f.Fuzz(func(t *testing.T, in string, at int) {
-		in = strings.ToValidUTF8(in, "\ufffd")
-		whole := cleaned(in)
-		if m := acts.FindString(strings.NewReplacer("\x0e", "", "\x0f", "").Replace(whole)); m != "" {
-			t.Errorf("%q lets %q through", in, m)
-		}
-		if !utf8.ValidString(whole) {
-			t.Errorf("%q becomes %q", in, whole)
-		}
-		if again := cleaned(whole); again != whole {
-			t.Errorf("%q becomes %q, and that %q", in, whole, again)
-		}
-		at = max(0, min(at, len(in)))
-		for at < len(in) && !utf8.RuneStart(in[at]) {
-			at++
-		}
-		if split := cleaned(in[:at], in[at:]); split != whole {
-			t.Errorf("%q split at %d becomes %q, whole %q", in, at, split, whole)
-		}
-	})
-}
 
 func TestPlain(t *testing.T) {
 	for in, want := range map[string]string{
@@ -186,78 +105,126 @@ func meaning(shown string) string {
 }
 
 // played is what the player gets of a recording.
-func played(t *testing.T, recording string, limit int64) (header string, events [][3]any, ending string) {
+// A segmented recording as the player reads it: see the rules in asciinema-player's segmented format, version 1.
+type segmented struct {
+	index  playIndex
+	starts []float64
+	events [][3]any // of all segments
+	output string
+}
+
+// loadSegments reads an index and all its segments, and fails where the player would.
+func (b *browser) loadSegments(id, idle string) (s segmented) {
+	t := b.f.t
 	t.Helper()
-	p, err := newPlayback(strings.NewReader(recording), limit)
-	if err != nil {
-		t.Fatal(err)
+	res := b.get("/sessions/" + id + "/play?idle=" + idle)
+	if err := json.Unmarshal([]byte(text(res)), &s.index); err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("index: %s %v", res.Status, err)
 	}
-	var b bytes.Buffer
-	w := bufio.NewWriter(&b)
-	p.copy(w) // the error is for the log; the last line tells it
-	w.Flush()
-	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
-	for _, l := range lines[1:] {
-		if strings.HasPrefix(l, "# ") {
-			ending = l[2:]
-			continue
+	duration, _ := s.index.Duration.Float64()
+	for n, seg := range s.index.Segments {
+		start, _ := seg.Start.Float64()
+		if n == 0 && start != 0 || n > 0 && start <= s.starts[n-1] || start >= duration {
+			t.Errorf("segment %d starts at %v of %v, after %v", n, start, duration, s.starts)
 		}
-		var e [3]any
-		if err := json.Unmarshal([]byte(l), &e); err != nil {
-			t.Fatalf("%q: %v", l, err)
-		}
-		events = append(events, e)
+		s.starts = append(s.starts, start)
 	}
-	return lines[0], events, ending
-}
-
-const castHeader = `{"version":3,"term":{"cols":80,"rows":24}}` + "\n"
-
-func TestPlayback(t *testing.T) {
-	for _, tt := range []struct{ name, in, header, events, ending string }{
-		{"ordinary", castHeader + `[0.5,"o","a"]` + "\n" + `[1,"o","b"]` + "\n", "80,\"rows\":24", `[[0.5 o a] [1 o b]]`, "end"},
-		{"no events", castHeader, "", `[]`, "end"},
-		{"last line cut", castHeader + `[0.5,"o","a"]` + "\n" + `[1,"o","b`, "", `[[0.5 o a]]`, "end"},
-		{"broken JSON", castHeader + `[0.5,"o","a"]` + "\n" + `[1,"o",}` + "\n" + `[1,"o","c"]` + "\n", "", `[[0.5 o a]]`, "damaged"},
-		{"time goes back", castHeader + `[0.5,"o","a"]` + "\n" + `[-9,"o","b"]` + "\n", "", `[[0.5 o a]]`, "damaged"},
-		{"time without end", castHeader + `[0.5,"o","a"]` + "\n" + `[1e300,"o","b"]` + "\n", "", `[[0.5 o a]]`, "damaged"},
-		{"deep nesting", castHeader + `[0.5,"o","a"]` + "\n" + strings.Repeat("[", 5000) + "\n", "", `[[0.5 o a]]`, "damaged"},
-		{"endless line", castHeader + `[0.5,"o","` + strings.Repeat("a", 2<<20) + `"]` + "\n", "", `[]`, "damaged"},
-		{"huge at the start", `{"version":3,"term":{"cols":4000000000,"rows":4000000000}}` + "\n", `"cols":500,"rows":200`, `[]`, "end"},
-		{"huge resize", castHeader + `[0,"r","9999x9999"]` + "\n" + `[0,"r","0x0"]` + "\n", "", `[[0 r 500x200] [0 r 1x1]]`, "end"},
-		{"input is not shown", castHeader + `[0.5,"i","secret"]` + "\n", "", `[]`, "end"},
-		{"unknown codes are dropped", castHeader + `[0.5,"z","<script>"]` + "\n", "", `[]`, "end"},
-		{"marker", castHeader + `[0.5,"m","\u001b]0;x\u0007\u202e<b>"]` + "\n", "", `[[0.5 m ⟨ESC⟩]0;x⟨BEL⟩⟨U+202E⟩<b>]]`, "end"},
-		{"exit", castHeader + `[0.5,"x","3"]` + "\n", "", `[[0.5 x 3]]`, "end"},
-		{"sequence over two events", castHeader + `[0.5,"o","a\u001b]0;ti"]` + "\n" + `[0.5,"o","tle\u0007b\u001b[3"]` + "\n" + `[0.5,"o","1mc"]` + "\n", "", "[[0.5 o a] [0.5 o b] [0.5 o \x1b[31mc]]", "end"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			header, events, ending := played(t, tt.in, 1<<30)
-			if got := fmt.Sprint(events); got != tt.events || ending != tt.ending || !strings.Contains(header, tt.header) {
-				t.Errorf("got %s %.300s %q", header, got, ending)
+	for n, seg := range s.index.Segments {
+		var p struct {
+			Snapshot struct {
+				Cols, Rows int
+				Init       *string
 			}
-		})
+			Events [][3]any
+		}
+		res := b.get("/sessions/" + id + "/" + seg.URL)
+		if err := json.Unmarshal([]byte(text(res)), &p); err != nil || p.Snapshot.Cols < 1 || p.Snapshot.Rows < 1 || p.Snapshot.Init == nil || len(p.Events) == 0 {
+			t.Fatalf("segment %d: %s %v %.300s", n, res.Status, err, text(res))
+		}
+		if p.Events[0][0].(float64) != s.starts[n] {
+			t.Errorf("segment %d starts at %v with an event of %v", n, s.starts[n], p.Events[0][0])
+		}
+		last := s.starts[n]
+		for _, e := range p.Events {
+			at := e[0].(float64)
+			if at < last || n+1 < len(s.starts) && at >= s.starts[n+1] || at > duration {
+				t.Errorf("segment %d has an event at %v after %v", n, at, last)
+			}
+			last = at
+			if e[1] == "o" {
+				s.output += e[2].(string)
+			}
+		}
+		if n == len(s.starts)-1 && last != duration {
+			t.Errorf("the last event is at %v of %v", last, duration)
+		}
+		s.events = append(s.events, p.Events...)
 	}
-	if _, err := newPlayback(strings.NewReader("<html>"), 1); err == nil {
-		t.Error("something that is no recording is played")
+	return s
+}
+
+// What the player gets fits its rules, and is what was shown, with pauses cut or not.
+func TestPlay(t *testing.T) {
+	f := newFixture(t)
+	f.seed()
+	b := f.signIn("grace")
+	whole := b.loadSegments(adas, "0")
+	if !strings.Contains(whole.output, "git status --short") || !strings.Contains(whole.output, "logout") || whole.index.How != reel.Whole {
+		t.Errorf("%q: %.300q", whole.index.How, whole.output)
 	}
-	if _, _, ending := played(t, castHeader+strings.Repeat(`[0.1,"o","0123456789"]`+"\n", 100), 95); ending != "cut" {
-		t.Errorf("over the limit: %q", ending)
+	short := b.loadSegments(adas, "2")
+	if short.output != whole.output || short.index.Length != whole.index.Length {
+		t.Error("what is shown depends on how long pauses last")
 	}
-	_, events, _ := played(t, castHeader+strings.Repeat(`[0,"r","80x24"]`+"\n"+`[0,"m","x"]`+"\n", 6000), 1<<30)
-	if len(events) != maxResizes+maxMarkers {
-		t.Errorf("%d resizes and markers", len(events))
+	a, _ := whole.index.Duration.Float64()
+	if b, _ := short.index.Duration.Float64(); b >= a/2 || len(short.index.Cuts) < 5 {
+		t.Errorf("with pauses cut it takes %v of %v", b, a)
+	}
+	hostile := b.loadSegments("20261124s00mal00005e", "0")
+	if m := regexp.MustCompile("[\x07\u0080-\u009f]|\x1b[\\]P]|\x1b\\[[0-9;>]*[cnt]").FindString(hostile.output); m != "" || !strings.Contains(hostile.output, "still readable") {
+		t.Errorf("%q gets through: %q", m, hostile.output)
+	}
+	for _, q := range []string{"/play?idle=1", "/segments/0", "/segments/0?idle=0&end=-1&n=1&e=0", "/segments/9?idle=0&end=1&n=1&e=0", "/segments/0?idle=0&end=1&n=7&e=0", "/segments/-1?idle=0&end=1&n=1&e=0", "/segments/x?idle=0&end=1&n=1&e=0"} {
+		if res := b.get("/sessions/" + adas + q); res.StatusCode != http.StatusBadRequest && res.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %s", q, res.Status)
+		}
+	}
+	if res := f.signIn("mallory").get("/sessions/" + adas + "/" + whole.index.Segments[0].URL); res.StatusCode != http.StatusForbidden {
+		t.Errorf("a segment for somebody without the right: %s", res.Status)
 	}
 }
 
-// A real recording comes out as it was shown.
-func TestPlaybackOfRecording(t *testing.T) {
-	data := record(t, "20261124s00ada00001a", cast.Header{Cols: 100, Rows: 30}, time.Now(), []script{
-		{time.Second, "hé"}, {2 * time.Second, "marker:op"}, {3 * time.Second, "\x1b[31mred\r\n"}, {4 * time.Second, "resize:120x40"},
-	}, true)
-	_, events, ending := played(t, string(data), 1<<20)
-	if got, want := fmt.Sprint(events), "[[1 o hé] [1 m op] [1 o \x1b[31mred\r\n] [1 r 120x40]"; !strings.HasPrefix(got, want) || ending != "end" {
-		t.Errorf("got %q %q, want %q", got, ending, want)
+// One look at a recording is one event, however many segments it takes; another look is another.
+func TestPlayIsWrittenDown(t *testing.T) {
+	now := time.Now()
+	var mu sync.Mutex
+	f := newFixture(t, func(o *Options) {
+		o.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	})
+	f.seed()
+	b := f.signIn("grace")
+	played := func() int {
+		e, _, err := f.ledger.Audit(t.Context(), ledger.AuditFilter{Kind: "recording.played", SessionID: adas})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(e)
+	}
+	url := b.loadSegments(adas, "0").index.Segments[0].URL
+	b.loadSegments(adas, "2")
+	if n := played(); n != 1 {
+		t.Errorf("%d events, want 1", n)
+	}
+	mu.Lock()
+	now = now.Add(watchTime + time.Second)
+	mu.Unlock()
+	b.get("/sessions/" + adas + "/" + url) // nobody gets around it by leaving the index out
+	if n := played(); n != 2 {
+		t.Errorf("%d events after a while, want 2", n)
+	}
+	f.signIn("grace").get("/sessions/" + adas + "/" + url)
+	if n := played(); n != 3 {
+		t.Errorf("%d events with another browser, want 3", n)
 	}
 }
 
@@ -300,16 +267,6 @@ func TestLive(t *testing.T) {
 	}
 }
 
-func TestOpeningKeepsTheEnd(t *testing.T) {
-	o := opening{text: []byte(newlineMode)}
-	for i := range 40_000 {
-		o.add(playEvent{Code: 'o', Text: fmt.Sprintf("line %d of a long session\r\n", i)})
-	}
-	if len(o.text) > 2*keepInit || !strings.HasSuffix(string(o.text), "line 39999 of a long session\r\n") || !strings.HasPrefix(string(o.text), newlineMode+"line ") {
-		t.Errorf("%d bytes from %.40q", len(o.text), o.text)
-	}
-}
-
 // broken is a store that fails in the middle of a recording.
 type broken struct{ *shelf }
 
@@ -338,8 +295,8 @@ func TestRecordingBreaksOff(t *testing.T) {
 	if err == nil {
 		t.Error("the download ends as if it were whole")
 	}
-	if body := text(b.get("/sessions/" + adas + "/play")); !strings.HasSuffix(body, "# damaged\n") {
-		t.Errorf("the player gets %q", body)
+	if res := b.get("/sessions/" + adas + "/play"); res.StatusCode != http.StatusInternalServerError {
+		t.Errorf("the player gets %s", res.Status)
 	}
 	if !strings.Contains(f.log.String(), "store is gone") {
 		t.Error("the log does not say why")

@@ -2,6 +2,7 @@ package console
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +58,17 @@ func (f *fixture) play(s story) {
 			f.t.Fatal(err)
 		}
 	}
-	data := record(f.t, s.id, h, started, s.lines, s.lasted > 0 && s.state != ledger.Truncated)
+	lines := slices.Clone(s.lines)
+	for _, o := range s.ops { // a gate marks every operation in the recording
+		if o.Offset > 0 {
+			lines = append(lines, script{o.Offset, "marker:" + o.Text})
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b script) int { return int(a.at - b.at) })
+	if s.masked > 0 {
+		lines = append(lines, script{lines[len(lines)-1].at, fmt.Sprintf("masked:%d", s.masked)})
+	}
+	data := record(f.t, s.id, h, started, lines, s.lasted > 0 && s.state != ledger.Truncated)
 	f.shelf.put(s.id, data, s.lasted == 0)
 	if s.lasted == 0 {
 		return

@@ -44,6 +44,24 @@ func (c *Console) look(r *http.Request, v *visit, kind string) (ledger.Session, 
 	return s, c.audit(r.Context(), v.viewer, kind, s, nil)
 }
 
+// watch is look for what a page asks for many times while somebody plays one recording. It is written down when
+// it begins, and again every while.
+func (c *Console) watch(r *http.Request, v *visit) (ledger.Session, error) {
+	id := r.PathValue("id")
+	if !v.looks.watching(id, c.now()) {
+		s, err := c.look(r, v, "recording.played")
+		if err == nil {
+			v.looks.watched(id, c.now())
+		}
+		return s, err
+	}
+	s, err := c.o.Ledger.Session(r.Context(), id)
+	if err != nil {
+		return s, err
+	}
+	return s, c.admit(r, v, RecordingView, about(s))
+}
+
 func (c *Console) sessionPage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	s, err := c.look(r, v, "recording.viewed")
 	if err != nil {

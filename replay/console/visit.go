@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/replay"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
+	"github.com/sallyport-ssh/sallyport/replay/reel"
 )
 
 const (
@@ -168,7 +169,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, v *visit, err err
 		c.problem(w, r, v, http.StatusForbidden, problemView{Title: "The gate said no", Refusal: refusal})
 	case errors.As(err, &late):
 		c.problem(w, r, v, http.StatusConflict, problemView{Title: late.title, Text: late.text, Hold: late.hold.ID})
-	case errors.Is(err, errNotFound), errors.Is(err, ledger.ErrNotFound), errors.Is(err, policies.ErrNoHold), errors.Is(err, replay.ErrNoSession):
+	case errors.Is(err, errNotFound), errors.Is(err, ledger.ErrNotFound), errors.Is(err, policies.ErrNoHold), errors.Is(err, replay.ErrNoSession), errors.Is(err, reel.ErrNoSegment):
 		c.problem(w, r, v, http.StatusNotFound, problemView{Title: "Nothing here", Text: "There is no such page, session or request. It may have been mistyped, or removed when its retention ended."})
 	case errors.Is(err, errForm):
 		c.log().WarnContext(r.Context(), "console: foreign form refused", "path", r.URL.Path, "origin", r.Header.Get("Origin"), "site", r.Header.Get("Sec-Fetch-Site"))

@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/replay"
 	"github.com/sallyport-ssh/sallyport/replay/console"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
+	"github.com/sallyport-ssh/sallyport/replay/reel"
 	"github.com/sallyport-ssh/sallyport/sshd"
 )
 
@@ -41,6 +42,7 @@ type Daemon struct {
 	engine    *policies.Engine
 	desk      *policies.Desk
 	archive   *replay.Archive
+	reels     *reel.Shelf
 	library   *replay.Library // the same recordings, for the gate's own housekeeping
 	targets   *sshd.Directory
 	openers   []func() error // to close, in order
@@ -236,6 +238,9 @@ func (d *Daemon) close(ctx context.Context) error {
 	d.wg.Wait()
 	for _, closeTarget := range d.openers {
 		errs = append(errs, closeTarget())
+	}
+	if d.reels != nil {
+		errs = append(errs, d.reels.Close())
 	}
 	if d.archive != nil {
 		errs = append(errs, d.archive.Close(ctx))

@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +25,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/filters/mask"
 	"github.com/sallyport-ssh/sallyport/replay"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
+	"github.com/sallyport-ssh/sallyport/replay/reel"
 	"github.com/sallyport-ssh/sallyport/replay/store"
 	"github.com/sallyport-ssh/sallyport/sshd"
 )
@@ -126,6 +128,10 @@ func (d *Daemon) openArchive(ctx context.Context) error {
 	}
 	d.archive = a
 	d.metrics.Archive(a.Stats)
+	d.reels, err = reel.OpenShelf(reel.Options{Dir: filepath.Join(d.config.Recordings.Spool, replay.ReelsDir), Open: a.OpenAt, Log: d.log})
+	if err != nil {
+		return fmt.Errorf("recordings: %w", err)
+	}
 	d.library = &replay.Library{Spool: d.config.Recordings.Spool, Store: st, Roots: roots}
 	if _, err := d.ledger.SweepSessions(ctx, d.config.Gate.Name); err != nil {
 		return err

@@ -10,6 +10,7 @@ addEventListener("DOMContentLoaded", () => {
 
   const by = (id) => document.getElementById(id);
   const status = by("player-status");
+  const progress = by("reading");
   const screen = by("screen");
   const ribbon = by("ribbon");
   const position = by("position");
@@ -19,79 +20,92 @@ addEventListener("DOMContentLoaded", () => {
   stage.hidden = true;
   terminal.append(stage);
 
-  let recording; // what was fetched: size, events [seconds, code, data], markers
+  let recording; // the index: length and cuts in seconds, labels, how far it goes
   let player;
-  let cuts = []; // [session seconds, played seconds] where a pause was shortened, in order
+  let cuts = [[0, 0]]; // corners of the way from session seconds to played seconds, in order
   let duration = 0; // of the session, in seconds
   let live = Boolean(desk.dataset.follow);
   let playing = false;
 
   // ---- the recording
 
-  function parse(text) {
-    const lines = text.split("\n");
-    const header = JSON.parse(lines[0]);
-    const events = [];
-    let at = 0;
-    let ending = "cut"; // unless its last line says otherwise
-    for (const line of lines.slice(1)) {
-      if (line.startsWith("[")) {
-        const [after, code, data] = JSON.parse(line);
-        at += after;
-        events.push([at, code, data]);
-      } else if (line.startsWith("# ")) {
-        ending = line.slice(2);
-      }
+  const indexURL = () => new URL(`${desk.dataset.play}?idle=${idle.value}`, location.href).href;
+
+  async function fetchIndex() {
+    const res = await fetch(indexURL(), { cache: "no-store", redirect: "error" });
+    if (!res.ok) {
+      const why = { 401: "You are signed out: reload the page.", 403: "The gate no longer lets you see this recording.",
+        404: "There is no recording of this session.", 429: "You have too many recordings open: close some." }[res.status];
+      throw new Error(why ?? "The recording could not be read. The gate's log says why.");
     }
-    return { cols: header.term.cols, rows: header.term.rows, events, ending };
+    return res.json();
   }
 
-  // operations are the list's, or else the markers that the recording itself has.
+  function use(index) {
+    recording = index;
+    cuts = recording.cuts;
+    duration = recording.length;
+    known = undefined;
+    if (recording.how === "damaged") note("The recording is damaged: it plays up to where it stops making sense. Verify it to learn where that is.");
+    if (recording.how === "open" && !desk.dataset.follow) note("The recording breaks off: it has no end. It plays up to there.");
+    if (recording.how === "") readOn();
+  }
+
+  const load = async () => use(await fetchIndex());
+
+  // readOn plays what the gate has read of a long recording, and all of it when it is done.
+  let reading;
+  function readOn() {
+    clearTimeout(reading);
+    progress.hidden = false;
+    progress.textContent = `Reading a long recording: ${(recording.read / 1e6).toFixed(0)} MB so far. What is read can be played.`;
+    reading = setTimeout(async () => {
+      if (live) return;
+      let index;
+      try {
+        index = await fetchIndex();
+      } catch (err) {
+        return fail(err);
+      }
+      const at = now();
+      use(index);
+      drawRibbon();
+      if (recording.how !== "") {
+        progress.hidden = true;
+        replay(Math.max(at, wanted() ?? 0), playing);
+      }
+    }, 1000);
+  }
+
+  // operations are the list's, and with them what the recording itself marks: where values were masked, or all
+  // its labels where there is no list.
+  let known;
   function operations() {
+    if (known) return known;
     const listed = [...document.querySelectorAll("#oplist > li")].map((el) => ({
       at: Number(el.dataset.at), label: el.dataset.label, decision: el.dataset.decision, el,
     }));
-    if (listed.length > 0 || !recording) return listed;
-    return recording.events.filter((e) => e[1] === "m").map(([at, , label]) => ({ at, label, decision: "allow" }));
-  }
-
-  // shorten cuts pauses longer than limit seconds and notes where.
-  function shorten(events, limit) {
-    cuts = [[0, 0]];
-    let before = 0;
-    let dropped = 0;
-    return events.map(([at, code, data]) => {
-      const gap = at - before;
-      if (limit > 0 && gap > limit) {
-        cuts.push([before + limit, before + limit - dropped]);
-        dropped += gap - limit;
-        cuts.push([at, at - dropped]);
-      }
-      before = at;
-      return [at - dropped, code, data];
-    });
+    const marks = (recording?.labels ?? []).filter(([, , masked]) => masked > 0 || listed.length === 0)
+      .map(([at, label, masked]) => masked > 0 ? { at, label: `${masked} ${masked === 1 ? "value" : "values"} masked`, decision: "mask" } : { at, label, decision: "allow" });
+    const all = listed.concat(marks).sort((a, b) => a.at - b.at);
+    if (recording) known = all;
+    return all;
   }
 
   function translate(t, from, to) {
-    let i = cuts.length - 1;
-    while (i > 0 && cuts[i][from] > t) i--;
-    const [a, b] = [cuts[i], cuts[i + 1]];
-    const moved = t - a[from];
+    let low = 0;
+    let high = cuts.length;
+    while (low + 1 < high) {
+      const middle = (low + high) >> 1;
+      if (cuts[middle][from] <= t + 1e-6) low = middle; // the player counts in milliseconds
+      else high = middle;
+    }
+    const [a, b] = [cuts[low], cuts[low + 1]];
     if (b && b[to] - a[to] < 1e-9) return a[to]; // inside a pause that was cut
-    return a[to] + moved;
+    return a[to] + (t - a[from]);
   }
   const toPlayed = (t) => translate(t, 0, 1);
   const toSession = (t) => translate(t, 1, 0);
-
-  function source() {
-    const marks = operations().map((op) => [op.at, "m", op.label]);
-    const all = recording.events.filter((e) => e[1] !== "m").concat(marks);
-    all.sort((a, b) => a[0] - b[0]);
-    if (all.length === 0) all.push([0, "o", ""]); // the player refuses a recording without events
-    duration = all[all.length - 1][0];
-    const events = shorten(all, Number(idle.value)).map(([at, code, data]) => [at * 1000, code, data]);
-    return { data: "", parser: () => ({ cols: recording.cols, rows: recording.rows, events }) };
-  }
 
   // ---- the player
 
@@ -103,13 +117,14 @@ addEventListener("DOMContentLoaded", () => {
 
   function mount(src, options) {
     player?.dispose();
+    going = undefined;
     stage.hidden = false;
     status.hidden = true;
     const full = document.fullscreenElement === screen;
     // On a phone a wide terminal scrolls sideways rather than shrink until nobody can read it.
     stage.firstChild?.remove();
     const inner = document.createElement("div");
-    inner.style.minWidth = full ? "" : `${(recording?.cols || Number(desk.dataset.cols) || 80) * 6}px`;
+    inner.style.minWidth = full ? "" : `${(recording?.term.cols || Number(desk.dataset.cols) || 80) * 6}px`;
     inner.style.height = full ? "100%" : "";
     stage.append(inner);
     player = window.AsciinemaPlayer.create(src, inner, { ...look, fit: full ? "both" : "width", ...options });
@@ -118,6 +133,7 @@ addEventListener("DOMContentLoaded", () => {
     player.addEventListener("playing", set(true));
     player.addEventListener("pause", set(false));
     player.addEventListener("ended", set(false));
+    player.addEventListener("error", () => { if (!live) fail(new Error("The recording could not be read on. Reload the page; if that does not help, the gate's log says why.")); });
     document.documentElement.dataset.player = live ? "live" : "ready";
     showPlaying();
   }
@@ -137,10 +153,10 @@ addEventListener("DOMContentLoaded", () => {
   function replay(at, play) {
     live = false;
     playing = play;
-    mount(source(), { speed: Number(speed.value), startAt: toPlayed(at), autoPlay: play });
+    mount({ url: indexURL(), format: "segmented" }, { speed: Number(speed.value), startAt: toPlayed(at), autoPlay: play });
     drawRibbon();
     stage.classList.toggle("sought", at > 0);
-    if (!play) player.seek(toPlayed(at)); // startAt alone draws nothing before play
+    if (!play) go(at); // startAt alone draws nothing before play
     showMode();
   }
 
@@ -164,18 +180,6 @@ addEventListener("DOMContentLoaded", () => {
     status.hidden = false;
   }
 
-  async function load() {
-    const res = await fetch(desk.dataset.play, { cache: "no-store", redirect: "error" });
-    if (!res.ok) {
-      const why = { 401: "You are signed out: reload the page.", 403: "The gate no longer lets you see this recording.",
-        404: "There is no recording of this session.", 429: "You have too many recordings open: close some." }[res.status];
-      throw new Error(why ?? "The recording could not be read. The gate's log says why.");
-    }
-    recording = parse(await res.text());
-    if (recording.ending === "cut") note("Only the first part is played here: the recording is larger than a page takes. The download has all of it.");
-    if (recording.ending === "damaged") note("The recording is damaged: it plays up to where it stops making sense. Verify it to learn where that is.");
-  }
-
   function note(text) {
     if (document.querySelector(".controls ~ .notice")) return;
     const p = document.createElement("p");
@@ -186,7 +190,30 @@ addEventListener("DOMContentLoaded", () => {
 
   // ---- where we are
 
-  const now = () => (player && !live ? Math.min(toSession(player.getCurrentTime() ?? 0), duration) : 0);
+  let going; // where a seek that is under way goes
+  let went; // where the last one went
+  function now() {
+    if (going !== undefined) return going;
+    if (!player || live) return 0;
+    const played = player.getCurrentTime() ?? 0;
+    // All moments of a pause that was cut are played at once: of these, the one that was asked for.
+    if (went !== undefined && Math.abs(toPlayed(went) - played) < 0.002) return went;
+    return Math.min(toSession(played), duration);
+  }
+
+  function go(t) {
+    going = t;
+    delete document.documentElement.dataset.shown;
+    const [from, asked] = [player, toPlayed(t)];
+    const arrived = () => {
+      if (going !== t || player !== from) return; // another seek came in between
+      going = undefined;
+      went = t;
+      document.documentElement.dataset.shown = t;
+    };
+    player.seek(asked).then(arrived, arrived);
+    draw(t);
+  }
 
   // clock writes a time as the list does, with tenths in the first seconds.
   function clock(t) {
@@ -199,8 +226,7 @@ addEventListener("DOMContentLoaded", () => {
   function seek(t) {
     if (!recording || live) return;
     stage.classList.add("sought");
-    player.seek(toPlayed(Math.max(0, Math.min(t, duration))));
-    draw(t);
+    go(Math.max(0, Math.min(t, duration)));
   }
 
   let current;
@@ -213,7 +239,10 @@ addEventListener("DOMContentLoaded", () => {
     head.style.left = share;
     past.style.width = share;
     let el;
-    for (const op of operations()) if (op.at <= t + 0.05) el = op.el;
+    for (const op of operations()) {
+      if (op.at > t + 0.05) break;
+      el = op.el ?? el;
+    }
     if (el === current) return;
     current?.removeAttribute("aria-current");
     current = el;
@@ -270,7 +299,15 @@ addEventListener("DOMContentLoaded", () => {
   });
   by("marker-prev").addEventListener("click", () => step(true));
   by("marker-next").addEventListener("click", () => step(false));
-  for (const el of [speed, idle]) el.addEventListener("change", () => { if (!live && recording) replay(now(), playing); });
+  speed.addEventListener("change", () => { if (!live && recording) replay(now(), playing); });
+  idle.addEventListener("change", () => {
+    if (live || !recording) return;
+    fetchIndex().then((index) => {
+      const at = now(); // somebody may have gone elsewhere meanwhile
+      use(index);
+      replay(at, playing);
+    }).catch(fail);
+  });
   ribbon.addEventListener("click", (event) => {
     const box = ribbon.getBoundingClientRect();
     seek((duration * (event.clientX - box.left)) / box.width);
@@ -331,6 +368,7 @@ addEventListener("DOMContentLoaded", () => {
         const fresh = [...page.querySelectorAll("li")];
         if (fresh.length === 0) return;
         const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+        known = undefined;
         list.append(...fresh.map((li) => document.adoptNode(li)));
         list.hidden = false;
         by("no-ops")?.remove();

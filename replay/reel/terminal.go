@@ -1,8 +1,9 @@
-package console
+package reel
 
 import (
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Bounds on what a recorded program can make the player's terminal do.
@@ -37,8 +38,17 @@ const (
 )
 
 // clean appends what may be shown of text.
-func (t *terminal) clean(dst []byte, text string) []byte {
-	for _, r := range text {
+func (t *terminal) clean(dst, text []byte) []byte {
+	for len(text) > 0 {
+		if t.state == ground {
+			n := drawn(text)
+			dst, text = append(dst, text[:n]...), text[n:]
+			if len(text) == 0 {
+				break
+			}
+		}
+		r, size := utf8.DecodeRune(text)
+		text = text[size:]
 		switch t.state {
 		case ground:
 			dst = t.ground(dst, r)
@@ -51,6 +61,16 @@ func (t *terminal) clean(dst []byte, text string) []byte {
 		}
 	}
 	return dst
+}
+
+// drawn is how many bytes from the start are printable ASCII.
+func drawn(text []byte) int {
+	for i, c := range text {
+		if c < 0x20 || c > 0x7e {
+			return i
+		}
+	}
+	return len(text)
 }
 
 func (t *terminal) ground(dst []byte, r rune) []byte {
