@@ -235,6 +235,7 @@ func (p *policy) factsInScope() []string {
 var vocabularies = map[use][]string{
 	{of: "context", name: "classes"}: {"read", "write", "destructive", "privilege", "exfiltration", "persistence", "interpreter", "network"},
 	{of: "context", name: "guard"}:   {"hook", "screen", "none", "n/a"},
+	{of: "context", name: "seen"}:    {"both", "screen", "differ", "hidden"},
 	{of: "context", name: "kind"}:    {"shell", "exec", "subsystem", "forward"},
 	{of: "resource", name: "kind"}:   {"ssh", "shell", "postgres", "kubernetes", "tcp", "gate"},
 }

@@ -86,6 +86,6 @@ type Opener interface {
 	// Open starts r. When ctx ends before it returns, nothing is left running.
 	Open(ctx context.Context, r Request) (Process, error)
 	// Guard names how exactly the commands of an interactive shell are known: "hook" when the shell
-	// asks before each, "none" when nothing looks at them.
+	// asks before each, "screen" when they can only be read off the terminal, "none" when nobody looks.
 	Guard() string
 }

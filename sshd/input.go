@@ -85,15 +85,25 @@ func (t *typeahead) Read(p []byte) (int, error) {
 func (s *session) listen() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.asked.pty == nil || s.process != nil || s.early != nil {
+	if s.asked.pty != nil && s.process == nil {
+		s.hear()
+	}
+}
+
+// hear begins to read what is typed. The lock is held.
+func (s *session) hear() {
+	if s.early != nil {
 		return
 	}
 	s.early = newTypeahead(s.ch, func() {
 		s.mu.Lock()
-		waiting := s.process == nil
+		waiting, g := s.process == nil, s.lines
 		s.mu.Unlock()
-		if waiting {
+		switch {
+		case waiting:
 			s.cancel(errInterrupted)
+		case g != nil:
+			g.interrupted()
 		}
 	})
 }
@@ -108,10 +118,18 @@ func (s *session) copyInput(p shells.Process) {
 	}
 	var from io.Reader = onlyReader{s.ch}
 	s.mu.Lock()
+	if s.lines != nil {
+		s.hear()
+	}
 	if s.early != nil {
 		from = s.early
 	}
+	g := s.lines
 	s.mu.Unlock()
+	if g != nil {
+		_ = g.run(s.ctx, to, s.early)
+		return
+	}
 	_, _ = io.CopyBuffer(to, from, make([]byte, chunk))
 }
 

@@ -30,7 +30,8 @@ type session struct {
 
 	mu      sync.Mutex
 	process shells.Process // set while one runs
-	early   *typeahead     // set when the client was heard before that
+	early   *typeahead     // set when the client was heard before that, or its lines are looked at
+	lines   *lineGuard     // set when what is typed is decided on line by line
 	pending []string       // signals that came before it did
 
 	tail      tail
@@ -239,6 +240,9 @@ func (s *session) Ask(ctx context.Context, a shells.Asked) error {
 func (s *session) relay(p shells.Process) (shells.Exit, error) {
 	stop := context.AfterFunc(s.ctx, func() { p.Close() }) // killed, revoked, client gone, gate stopping
 	defer stop()
+	s.mu.Lock()
+	s.lines = s.guardLines()
+	s.mu.Unlock()
 	s.attach(p)
 	defer s.attach(nil)
 
@@ -246,7 +250,11 @@ func (s *session) relay(p shells.Process) (shells.Exit, error) {
 	s.c.wg.Go(func() { s.copyInput(p) })
 
 	var outputs sync.WaitGroup
-	outputs.Go(func() { s.pump(s.out.stdout, p.Stdout()) })
+	var stdout reader = p.Stdout()
+	if s.lines != nil {
+		stdout = watched{stdout, s.lines.output}
+	}
+	outputs.Go(func() { s.pump(s.out.stdout, stdout) })
 	if stderr := p.Stderr(); stderr != nil {
 		outputs.Go(func() { s.pump(s.out.stderr, stderr) })
 	}
@@ -331,6 +339,9 @@ func (s *session) resize(cols, rows uint32) error {
 	}
 	if s.process == nil {
 		return nil
+	}
+	if s.lines != nil {
+		s.lines.resize(cols, rows)
 	}
 	return s.process.Resize(cols, rows)
 }

@@ -374,6 +374,8 @@ func (s *Screen) privateModes(a args, on bool) {
 			s.moveTo(0, 0)
 		case 7:
 			s.nowrap = !on
+		case 2004:
+			s.paste = on
 		case 47, 1047:
 			s.switchTo(on)
 		case 1048:

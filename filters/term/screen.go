@@ -88,6 +88,7 @@ type Screen struct {
 	changed     bool
 	frames      int32 // the last one given
 	paintY      int   // of the real cursor while repaints are made
+	paste       bool  // the program asked to be told what is pasted
 
 	state  state
 	params []byte // of a control sequence
@@ -250,6 +251,12 @@ func (s *Screen) Cells(y int) []Cell { return s.lines[y].cells }
 
 // Cursor is where the next character goes, from 0, and whether it will wrap before it.
 func (s *Screen) Cursor() (x, y int, pending bool) { return s.cur.x, s.cur.y, s.cur.pending }
+
+// Alternate says whether the alternate screen is shown.
+func (s *Screen) Alternate() bool { return s.inAlt }
+
+// BracketsPaste says whether the program asked for marks around what is pasted (mode 2004).
+func (s *Screen) BracketsPaste() bool { return s.paste }
 
 // Text is row y without the blanks at its end.
 func (s *Screen) Text(y int) string {

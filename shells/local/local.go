@@ -174,12 +174,13 @@ func (l *Local) probe() error {
 	return nil
 }
 
-// Guard is "hook" where interactive shells ask before each command, else "none".
+// Guard is "hook" where interactive shells ask before each command, else "screen": their lines are read off the
+// terminal.
 func (l *Local) Guard() string {
 	if l.hook {
 		return "hook"
 	}
-	return "none"
+	return "screen"
 }
 
 // Sandboxed tells whether sessions run in a sandbox. It is false only with InsecureNoSandbox.

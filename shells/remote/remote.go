@@ -108,5 +108,6 @@ func New(c Config) (*Remote, error) {
 	return &Remote{c: c, hosts: hosts}, nil
 }
 
-// Guard is "none": nothing on the host looks at the commands of an interactive shell.
-func (r *Remote) Guard() string { return "none" }
+// Guard is "screen": nothing on the host looks at the commands of an interactive shell, so they are read off the
+// terminal.
+func (r *Remote) Guard() string { return "screen" }
