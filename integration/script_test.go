@@ -60,7 +60,7 @@ func TestScripts(t *testing.T) {
 			"dev": cmdDev, "ctrl-c": cmdCtrlC, "kill9": cmdKill9, "hold": cmdHold, "eventually": cmdEventually, "patch": cmdPatch,
 			"nothing-left": cmdNothingLeft, "json": cmdJSON, "sha256": cmdSHA256, "blob": cmdBlob, "refuse-file": cmdRefuseFile,
 			"term": cmdTerm, "session": cmdSession, "status": cmdStatus, "damage": cmdDamage,
-			"truncate": cmdTruncate,
+			"truncate": cmdTruncate, "sign-in": cmdSignIn, "request": cmdRequest, "expire": cmdExpire, "agent": cmdAgent, "post": cmdPost,
 		},
 		RequireExplicitExec: true,
 	})

@@ -283,8 +283,9 @@ func agentSigners(ctx context.Context, sock string) ([]ssh.Signer, func(), error
 	}
 	var out []ssh.Signer
 	for _, s := range all {
-		cert, ok := s.PublicKey().(*ssh.Certificate)
-		if !ok || time.Now().After(time.Unix(int64(cert.ValidBefore), 0)) || len(out) == maxOffered {
+		key, err := ssh.ParsePublicKey(s.PublicKey().Marshal()) // an agent's own type hides what it is
+		cert, ok := key.(*ssh.Certificate)
+		if err != nil || !ok || time.Now().After(time.Unix(int64(cert.ValidBefore), 0)) || len(out) == maxOffered {
 			continue
 		}
 		if _, err := certs.IdentityOf(cert); err == nil {
