@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -402,8 +403,12 @@ func sameFacts(a, b map[string]any) bool {
 }
 
 // canonical writes facts in the one form that they keep from then on: names sorted, no types but JSON's, and for bytes
-// that are not UTF-8 what JSON makes of them. The text itself is compared byte for byte.
+// that are not UTF-8 what JSON makes of them. The text itself is compared byte for byte. When and from where somebody
+// asks is no part of what they ask.
 func canonical(facts map[string]any) ([]byte, error) {
+	facts = maps.Clone(facts)
+	delete(facts, "now")
+	delete(facts, "source")
 	b, err := json.Marshal(facts)
 	if err != nil {
 		return nil, err

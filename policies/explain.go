@@ -109,8 +109,16 @@ func line(s string) string { return Render([]byte(s)) }
 
 func (t Terms) table() string {
 	rows := [][2]string{{"approvers", t.String()}, {"wait", t.Wait.String()}}
-	if t.Grant > 0 {
-		rows = append(rows, [2]string{"grant", t.Grant.String()})
+	if t.Widest() != ScopeOnce {
+		rows = append(rows, [2]string{"grant", t.cover()})
+	}
+	for _, n := range t.needs() {
+		for _, e := range n.Escalate {
+			rows = append(rows, [2]string{"escalate", fmt.Sprintf("after %s also %s, for %s", e.After, strings.Join(e.Groups, " or "), n.who())})
+		}
+	}
+	if t.Advance > 0 {
+		rows = append(rows, [2]string{"advance", t.Advance.String()})
 	}
 	if t.Reason {
 		rows = append(rows, [2]string{"reason", "required"})

@@ -152,7 +152,7 @@ var actions = map[sftp.Class]string{
 func (f *fileSession) admit(r *sftp.Request, need sftp.Need) error {
 	path, _ := f.tracker.Abs(need.Path)
 	facts := r.Facts()
-	facts["path"], facts["login"] = path, f.s.route.login
+	facts["path"], facts["login"], facts["source"] = path, f.s.route.login, f.s.c.source.String()
 	text := r.Op.String() + " " + path
 	if other := r.NewPath + r.Target; other != "" { // a request has one or the other
 		facts["target_path"] = other

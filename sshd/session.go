@@ -146,7 +146,7 @@ func (s *session) admitStart() error {
 
 func (s *session) commandFacts(text string) map[string]any {
 	facts := command.Parse(text).Context()
-	facts["guard"], facts["login"] = s.guard(), s.route.login
+	facts["guard"], facts["login"], facts["source"] = s.guard(), s.route.login, s.c.source.String()
 	return facts
 }
 

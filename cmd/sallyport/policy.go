@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/sallyport-ssh/sallyport/filters/command"
+	"github.com/sallyport-ssh/sallyport/filters/kube"
 	"github.com/sallyport-ssh/sallyport/policies"
 )
 
@@ -26,6 +28,7 @@ type policyCmd struct {
 	Check    policyCheckCmd    `cmd:"" help:"Say everything that is wrong or surely not meant in policies."`
 	Test     policyTestCmd     `cmd:"" help:"Run cases from YAML files, and show which decisions differ."`
 	Explain  policyExplainCmd  `cmd:"" help:"Say how an operation would be decided, and why. Exits 0 (allow), 75 (hold) or 77 (deny)."`
+	Diff     policyDiffCmd     `cmd:"" help:"Replay past operations under two sets of policies, and show what would be decided otherwise."`
 	Schema   policySchemaCmd   `cmd:"" help:"Print the schema: entities, actions, and the facts of each."`
 	Defaults policyDefaultsCmd `cmd:"" help:"Print the policies in force where none are given."`
 }
@@ -212,6 +215,9 @@ type policyExplainCmd struct {
 	Action   string   `help:"What, by the schema." default:"command:run" placeholder:"A"`
 	Fact     []string `help:"A fact besides those found in the text, as NAME=VALUE; may be repeated." placeholder:"FACT" sep:"none"`
 	File     string   `help:"File with the text, - for standard input." placeholder:"F"`
+	Method   string   `help:"Of a Kubernetes API request: GET, POST, ...; the action is found from it." placeholder:"M"`
+	Path     string   `help:"Of a Kubernetes API request, with its query: /api/v1/namespaces/default/pods/x." placeholder:"P"`
+	BodyFile string   `help:"File with the body of a Kubernetes API request, JSON or YAML, - for standard input." placeholder:"F"`
 	JSON     bool     `help:"Print one JSON object." name:"json"`
 	Text     []string `arg:"" optional:"" passthrough:"" help:"The text: a command, or the path of a file operation. Words are joined by spaces, as ssh does; flags stand before it."`
 }
@@ -254,21 +260,23 @@ func (c *policyExplainCmd) request(known resolver) (r policies.Request, err erro
 		return r, err
 	}
 	r.Action = c.Action
+	var text string
+	if c.Method != "" || c.Path != "" || c.BodyFile != "" {
+		r.Action, r.Context, err = c.kube()
+	} else if text, err = c.text(); err == nil {
+		r.Context, err = policies.FactsFor(c.Action, text, findFacts)
+	}
+	if err != nil {
+		return r, err
+	}
 	if r.Principal, err = c.principal(known); err != nil {
 		return r, err
 	}
 	if r.Target, err = c.target(known); err != nil {
 		return r, err
 	}
-	text, err := c.text()
-	if err != nil {
-		return r, err
-	}
-	if r.Context, err = policies.FactsFor(c.Action, text, findFacts); err != nil {
-		return r, err
-	}
 	for _, f := range c.Fact {
-		name, value, err := policies.ParseFact(c.Action, f)
+		name, value, err := policies.ParseFact(r.Action, f)
 		if err != nil {
 			return r, err
 		}
@@ -305,23 +313,56 @@ func (c *policyExplainCmd) text() (string, error) {
 	if c.File == "" {
 		return strings.Join(c.Text, " "), nil
 	}
+	b, err := readExplained(c.File)
+	return string(b), err
+}
+
+// readExplained reads a file or, for -, standard input.
+func readExplained(file string) ([]byte, error) {
 	in := io.Reader(os.Stdin)
-	if c.File != "-" {
-		f, err := os.Open(c.File)
+	if file != "-" {
+		f, err := os.Open(file)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		defer f.Close()
 		in = f
 	}
 	b, err := io.ReadAll(io.LimitReader(in, maxExplained+1))
 	if err != nil {
-		return "", fmt.Errorf("read the text: %w", err)
+		return nil, fmt.Errorf("read the text: %w", err)
 	}
 	if len(b) > maxExplained {
-		return "", fmt.Errorf("the text is longer than %d bytes", maxExplained)
+		return nil, fmt.Errorf("the text is longer than %d bytes", maxExplained)
 	}
-	return string(b), nil
+	return b, nil
+}
+
+// kube understands a Kubernetes API request as the gate does: what cannot be read is an error here, and refused there.
+func (c *policyExplainCmd) kube() (action string, facts map[string]any, err error) {
+	if c.Method == "" || c.Path == "" || c.File != "" || len(c.Text) > 0 {
+		return "", nil, errors.New("give both --method and --path, and neither a text nor --file")
+	}
+	u, err := url.ParseRequestURI(c.Path)
+	if err != nil {
+		return "", nil, fmt.Errorf("--path %q cannot be read", c.Path)
+	}
+	r, err := kube.Parse(strings.ToUpper(c.Method), u)
+	if err != nil {
+		return "", nil, err
+	}
+	if c.BodyFile != "" {
+		body, err := readExplained(c.BodyFile)
+		if err != nil {
+			return "", nil, err
+		}
+		kind := "application/yaml"
+		if json.Valid(body) {
+			kind = "application/json"
+		}
+		r.Body(kind, body)
+	}
+	return r.Action(), r.Context(), nil
 }
 
 type policySchemaCmd struct{}
