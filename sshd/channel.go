@@ -30,7 +30,7 @@ type asked struct {
 	seen []requested // in their order, granted or not
 
 	json   bool   // SALLYPORT_JSON=1: notices as one JSON object a line
-	unmask bool   // SALLYPORT_UNMASK=1: asks to see clear text
+	unmask string // SALLYPORT_UNMASK: what is asked to be seen in clear; see [session.unmask]
 	reason string // SALLYPORT_REASON: shown to approvers, proves nothing
 }
 
@@ -118,7 +118,7 @@ func (a *asked) setEnv(payload []byte) bool {
 		a.json = m.Value == "1"
 		return true
 	case "SALLYPORT_UNMASK":
-		a.unmask = m.Value == "1"
+		a.unmask = m.Value
 		return true
 	case "SALLYPORT_REASON":
 		a.reason = m.Value

@@ -286,16 +286,13 @@ func (s *session) noteRepaint(found mask.Hits, n int) error {
 // markerEvery keeps a program that draws the same screen again and again from filling the timeline.
 const markerEvery = 10 * time.Second
 
-// maskStyle is how values are replaced in this session.
-func (s *session) maskStyle() mask.Style { return 0 }
-
 // maskText masks what a client sent before it is written down anywhere but in a hold, whose approver
 // must see the exact bytes.
 func (s *session) maskText(text string) string {
 	if text == "" {
 		return ""
 	}
-	st := s.c.srv.o.Masks.Stream(mask.StreamOptions{})
+	st := s.c.srv.o.Masks.Stream(mask.StreamOptions{Style: s.maskStyle()})
 	return string(st.Close(st.Append(nil, []byte(text))))
 }
 

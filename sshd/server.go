@@ -54,6 +54,9 @@ type Options struct {
 	EssentialGroups []string
 	// Masks masks every output.
 	Masks *mask.Engine
+	// MaskStyle says how values are replaced for an identity on a target, in a terminal or without one; 0 is the
+	// engine's own style. Optional.
+	MaskStyle func(id certs.Identity, t policies.Target, terminal bool) mask.Style
 	// MaskHold is how long undecided bytes may wait before they are masked.
 	MaskHold time.Duration
 	// Degrade lets sessions go on when they can no longer be recorded.

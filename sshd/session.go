@@ -150,18 +150,6 @@ func (s *session) commandFacts(text string) map[string]any {
 	return facts
 }
 
-// unmask decides whether the client sees clear text, when it asked to. The record never does.
-func (s *session) unmask() error {
-	if !s.asked.unmask {
-		return nil
-	}
-	if err := s.admit("unmask", "see clear text in this session", map[string]any{}); err != nil {
-		return err
-	}
-	s.out.unmask([]string{"*"})
-	return nil
-}
-
 // admit puts one operation of this session through the gate.
 func (s *session) admit(action, text string, facts map[string]any) error {
 	return s.admitContext(s.ctx, action, text, facts)

@@ -55,7 +55,7 @@ type StreamOptions struct {
 	// Style overrides the engine's. Zero keeps it.
 	Style Style
 	// Unmask names detectors, patterns, or "literal" and "field", that are left alone in this stream;
-	// "*" means all of them.
+	// [All] means all of them.
 	Unmask []string
 	// OnHit, if set, is told of every masked value when it is decided. It must not call the stream.
 	OnHit func(Hit)
@@ -263,6 +263,13 @@ type Info struct {
 	Name    string
 	Version int
 }
+
+// All in place of names means every detector, pattern, literal and field.
+const All = "*"
+
+// Names lists what e masks by, in the order in which it is asked: patterns and other words of the operator, and
+// detectors. They are what [StreamOptions] takes and a [Hit] says.
+func (e *Engine) Names() []string { return namesOf(e.detectors) }
 
 // Detectors lists the built-in detectors in the order in which they are asked.
 func Detectors() []Info {

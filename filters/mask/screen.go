@@ -7,9 +7,6 @@ import (
 	"github.com/sallyport-ssh/sallyport/filters/term"
 )
 
-// maxJoined is how many rows are looked at as one line of text.
-const maxJoined = 32
-
 // A Screen looks again at what a terminal shows. A stream sees bytes in the order in which they come; a program
 // that addresses the cursor, overwrites, or redraws in pieces can put a value on the screen that never passed by in
 // one piece. The screen is told what came and what was shown of it, by Write, and asked by Look when the output
@@ -29,6 +26,8 @@ type Screen struct {
 	cells  []place // of every byte of text
 	hide   []int   // of every byte of text: the number of the value it belongs to, 0 for none
 	found  []Hit   // by number, from 1
+	lines  []line  // scratch
+	bars   []int   // scratch
 	out    []byte  // scratch
 }
 
@@ -113,19 +112,17 @@ func (v *Screen) Look(dst []byte, settled bool) (out []byte, repaired int) {
 	if !settled {
 		view = v.shown
 	}
-	_, rows := view.Size()
 	start := len(dst)
-	for y := 0; y < rows; {
-		end := lineEnd(view, y)
-		if v.changed(y, end) && v.examine(view, y, end) {
-			if len(dst) == start {
-				dst = v.shown.AppendStart(dst)
-			}
-			var n int
-			dst, n = v.repaint(dst, view)
-			repaired += n
+	for _, l := range v.linesOf(view) {
+		if !v.changed(l.y, l.end) || !v.examine(view, l) {
+			continue
 		}
-		y = end
+		if len(dst) == start {
+			dst = v.shown.AppendStart(dst)
+		}
+		var n int
+		dst, n = v.repaint(dst, view)
+		repaired += n
 	}
 	if repaired > 0 {
 		dst = v.shown.AppendRestore(dst)
@@ -147,24 +144,6 @@ func (v *Screen) join() {
 	}
 }
 
-// lineEnd returns the row after the line of text that starts at row y. Programs that draw every row themselves
-// do not wrap: text that fills a row and goes on at the start of the next is one line as well.
-func lineEnd(view *term.Screen, y int) int {
-	const narrow = 20 // columns; words fill such rows by chance
-	cols, rows := view.Size()
-	end := y + 1
-	for end < rows && end-y < maxJoined && !view.Wrapped(end-1) {
-		if cols < narrow || view.Cells(end - 1)[cols-1].Rune == ' ' || view.Cells(end)[0].Rune == ' ' {
-			break
-		}
-		end++
-	}
-	for end < rows && end-y < maxJoined && view.Wrapped(end-1) {
-		end++
-	}
-	return end
-}
-
 func (v *Screen) changed(from, to int) bool {
 	for y := from; y < to; y++ {
 		if v.clear.Dirty(y) || v.shown.Dirty(y) {
@@ -174,17 +153,17 @@ func (v *Screen) changed(from, to int) bool {
 	return false
 }
 
-// examine finds what has to be hidden in the rows from y to end of view, and says whether there is something.
-func (v *Screen) examine(view *term.Screen, y, end int) bool {
+// examine finds what has to be hidden in the line l of view, and says whether there is something.
+func (v *Screen) examine(view *term.Screen, l line) bool {
 	v.text, v.cells, v.found = v.text[:0], v.cells[:0], v.found[:1]
-	for ; y < end; y++ {
-		for x, c := range view.Cells(y) {
+	for y := l.y; y < l.end; y++ {
+		for x, c := range view.Cells(y)[l.x0:l.x1] {
 			if c.Rune == 0 {
 				continue
 			}
 			v.text = utf8.AppendRune(v.text, c.Rune)
 			for len(v.cells) < len(v.text) {
-				v.cells = append(v.cells, place{x, y})
+				v.cells = append(v.cells, place{l.x0 + x, y})
 			}
 		}
 	}

@@ -62,7 +62,7 @@ func (e *Engine) Stream(o StreamOptions) *Stream {
 		s.style = Stars
 	}
 	for _, n := range o.Unmask {
-		s.all = s.all || n == "*"
+		s.all = s.all || n == All
 	}
 	if len(o.Unmask) > 0 {
 		s.off = make([]bool, len(e.detectors))

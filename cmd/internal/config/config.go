@@ -220,6 +220,8 @@ type Masking struct {
 	Detectors []string `yaml:"detectors"`
 	// Style is stars, last4 or token. Default stars.
 	Style string `yaml:"style"`
+	// Styles are other styles for some sessions. The first that fits counts.
+	Styles []MaskStyle `yaml:"styles"`
 	// TokenKeyFile holds the key of style token, at least 16 bytes.
 	TokenKeyFile string `yaml:"token_key_file"`
 	// Patterns are the operator's own, in RE2 syntax.
@@ -230,6 +232,22 @@ type Masking struct {
 	Fields []string `yaml:"fields"`
 	// Hold is how long undecided bytes may wait before they are masked. Default 100ms.
 	Hold Duration `yaml:"hold"`
+}
+
+// MaskStyle is the style of sessions that fit all that it says; what it leaves out fits everything.
+type MaskStyle struct {
+	// Style is stars, last4 or token.
+	Style string `yaml:"style"`
+	// Targets are names of targets, one of which it is.
+	Targets []string `yaml:"targets"`
+	// Labels are labels that the target has, all of them.
+	Labels map[string]string `yaml:"labels"`
+	// Kind is human or agent.
+	Kind string `yaml:"kind"`
+	// Groups are groups of which the identity has one.
+	Groups []string `yaml:"groups"`
+	// Terminal is true for sessions in a terminal, false for those without.
+	Terminal *bool `yaml:"terminal"`
 }
 
 // Pattern is one of the operator's own.

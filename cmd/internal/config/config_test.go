@@ -96,6 +96,10 @@ func TestLoadRefuses(t *testing.T) {
 		{"figures nowhere", good + "metrics: {listen: here}\n", "is not an address"},
 		{"a pattern that does not compile", good + "masking: {patterns: [{name: x, regex: '('}]}\n", "does not compile"},
 		{"token style without key", good + "masking: {style: token}\n", "needs a key"},
+		{"token style for some without key", good + "masking: {styles: [{kind: agent, style: token}]}\n", "needs a key"},
+		{"a style for some that is none", good + "masking: {styles: [{kind: agent, style: blur}]}\n", "is not a style"},
+		{"a style for an unknown target", good + "masking: {styles: [{targets: [nowhere], style: last4}]}\n", "there is no target"},
+		{"a style for an unknown kind", good + "masking: {styles: [{kind: robot, style: last4}]}\n", "no kind of identity"},
 		{"empty", "", "gate.name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

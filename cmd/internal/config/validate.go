@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -265,7 +266,12 @@ func (c *Config) validateMasking() []problem {
 	default:
 		p.add("$.masking.style", `write "stars", "last4" or "token"`, "%q is not a style", c.Masking.Style)
 	}
-	if c.Masking.Style == "token" && c.Masking.TokenKeyFile == "" {
+	token := c.Masking.Style == "token"
+	for i, s := range c.Masking.Styles {
+		p = append(p, c.validateMaskStyle(s, fmt.Sprintf("$.masking.styles[%d]", i))...)
+		token = token || s.Style == "token"
+	}
+	if token && c.Masking.TokenKeyFile == "" {
 		p.add("$.masking.token_key_file", "name a file with at least 16 random bytes", "style token needs a key")
 	}
 	for i, pat := range c.Masking.Patterns {
@@ -275,6 +281,24 @@ func (c *Config) validateMasking() []problem {
 		}
 		if _, err := regexp.Compile(pat.Regex); err != nil || pat.Regex == "" {
 			p.add(at+".regex", "write it in RE2 syntax", "%q does not compile", pat.Regex)
+		}
+	}
+	return p
+}
+
+func (c *Config) validateMaskStyle(s MaskStyle, at string) []problem {
+	var p problems
+	switch s.Style {
+	case "stars", "last4", "token":
+	default:
+		p.add(at+".style", `write "stars", "last4" or "token"`, "%q is not a style", s.Style)
+	}
+	if s.Kind != "" && s.Kind != "human" && s.Kind != "agent" {
+		p.add(at+".kind", `write "human" or "agent", or leave it out`, "%q is no kind of identity", s.Kind)
+	}
+	for i, name := range s.Targets {
+		if !slices.ContainsFunc(c.Targets, func(t Target) bool { return t.Name == name }) {
+			p.add(fmt.Sprintf("%s.targets[%d]", at, i), "write the name of a target", "there is no target %q", name)
 		}
 	}
 	return p

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/certs"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/config"
 	"github.com/sallyport-ssh/sallyport/filters/mask"
+	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/replay"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
 	"github.com/sallyport-ssh/sallyport/replay/reel"
@@ -177,6 +179,31 @@ func Masks(c *config.Masking) (*mask.Engine, error) {
 	return mask.New(m)
 }
 
+// maskStyle is sshd.Options.MaskStyle.
+func maskStyle(c *config.Masking) func(certs.Identity, policies.Target, bool) mask.Style {
+	return func(id certs.Identity, t policies.Target, terminal bool) mask.Style {
+		for _, s := range c.Styles {
+			if styleFits(s, id, t, terminal) {
+				style, _ := mask.ParseStyle(s.Style) // validated
+				return style
+			}
+		}
+		return 0
+	}
+}
+
+func styleFits(s config.MaskStyle, id certs.Identity, t policies.Target, terminal bool) bool {
+	for name, value := range s.Labels {
+		if t.Labels[name] != value {
+			return false
+		}
+	}
+	return (len(s.Targets) == 0 || slices.Contains(s.Targets, t.Name)) &&
+		(s.Kind == "" || s.Kind == id.Kind) &&
+		(s.Terminal == nil || *s.Terminal == terminal) &&
+		(len(s.Groups) == 0 || slices.ContainsFunc(s.Groups, func(g string) bool { return slices.Contains(id.Groups, g) }))
+}
+
 func (d *Daemon) openServer(context.Context) error {
 	masks, err := Masks(&d.config.Masking)
 	if err != nil {
@@ -202,7 +229,7 @@ func (d *Daemon) openServer(context.Context) error {
 	d.server = sshd.New(sshd.Options{
 		Name: d.config.Gate.Name, HostSigners: hosts.signers, Authenticate: checker.Check, Enrich: enricher(d.config),
 		Revoked: d.revoked.has, Targets: d.targets, Gate: d.gate, Desk: d.desk, Ledger: d.ledger, Archive: d.archive,
-		EssentialGroups: d.config.Recordings.EssentialGroups, Masks: masks, MaskHold: d.config.Masking.Hold.D(), Degrade: d.config.Recordings.OnFailure == "degrade",
+		EssentialGroups: d.config.Recordings.EssentialGroups, Masks: masks, MaskStyle: maskStyle(&d.config.Masking), MaskHold: d.config.Masking.Hold.D(), Degrade: d.config.Recordings.OnFailure == "degrade",
 		ConsoleURL: d.config.HTTP.URL, HandshakeTimeout: s.HandshakeTimeout.D(), MaxStartups: s.MaxStartups,
 		MaxStartupsPerSource: s.MaxStartupsPerSource, MaxConnectionsPerIdentity: s.MaxConnectionsPerIdentity,
 		MaxSessionsPerConnection: s.MaxSessionsPerConnection, KeepAlive: s.KeepAlive.D(), Meter: d.metrics, Log: d.log,
