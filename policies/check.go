@@ -15,11 +15,16 @@ import (
 // check compares one policy with the schema: Cedar's own strict type check, and what that lets pass because it only
 // means that a policy never applies: a mistyped name after `has`, a class that no fact ever has.
 func (p *policy) check() Problems {
-	var problems Problems
+	problems := p.checkTypes()
 	if err := words().validator.Policy("", p.tree); err != nil {
-		problems = p.explainTypes(flatten(err))
+		errs := flatten(err)
+		if len(problems) > 0 { // which say the same, and where
+			errs = slices.DeleteFunc(errs, func(err error) bool { return errTypes.MatchString(err.Error()) })
+		}
+		problems = append(problems, p.explainTypes(errs)...)
 	}
 	problems = append(problems, p.checkHas()...)
+	problems = append(problems, p.checkNames()...)
 	return dedupe(append(problems, p.checkValues()...))
 }
 
@@ -53,6 +58,8 @@ var (
 	errContext   = regexp.MustCompile("^attribute `(.*)` in context for Action::\"(.*)\" not found$")
 	errAttribute = regexp.MustCompile("^attribute `(.*)` on entity types? (.*) not found$")
 	errOptional  = regexp.MustCompile("^unable to guarantee safety of access to optional attribute `([^`]*)`")
+	errTypes     = regexp.MustCompile("^(the types .* are not compatible|unexpected type: |empty set literals)")
+	errLiteral   = regexp.MustCompile("^error during extension function argument validation: (.*): `(\".*\")`$")
 	errNowhere   = regexp.MustCompile("^unable to find an applicable action")
 )
 
@@ -78,13 +85,39 @@ func (p *policy) explainTypes(errs []error) Problems {
 		problems = append(problems, p.missingFact(name, missing[name]))
 	}
 	if nowhere && len(problems) == 0 {
-		problems = append(problems, p.problem(p.start, "no action has such a principal and resource: the policy never applies",
-			"principals are Human and Agent (groups: `principal in Group::\"x\"`), resources are Target"))
+		problems = append(problems, p.nowhere())
 	}
 	return problems
 }
 
+// nowhere explains a scope that no request meets, by what is wrong with it where that is plain.
+func (p *policy) nowhere() Problem {
+	if s, ok := p.tree.Action.(ast.ScopeTypeEq); ok {
+		if _, asked := words().actions[string(s.Entity.ID)]; !asked {
+			return p.problem(p.find("action"), fmt.Sprintf("Action::%q is a group of actions, which nothing equals: the policy never applies", string(s.Entity.ID)),
+				fmt.Sprintf("write action in Action::%q", string(s.Entity.ID)))
+		}
+	}
+	if s, ok := p.tree.Principal.(ast.ScopeTypeEq); ok && s.Entity.Type == typeGroup {
+		return p.problem(p.find("principal"), fmt.Sprintf("no principal equals Group::%q: the policy never applies", string(s.Entity.ID)),
+			fmt.Sprintf("write principal in Group::%q", string(s.Entity.ID)))
+	}
+	if s, ok := p.tree.Resource.(ast.ScopeTypeEq); ok && s.Entity.Type == typeLabel {
+		return p.problem(p.find("resource"), fmt.Sprintf("no resource equals Label::%q: the policy never applies", string(s.Entity.ID)),
+			fmt.Sprintf("write resource in Label::%q", string(s.Entity.ID)))
+	}
+	return p.problem(p.start, "no action has such a principal and resource: the policy never applies",
+		"principals are Human and Agent (groups: `principal in Group::\"x\"`), resources are Target (labels: `resource in Label::\"env=prod\"`)")
+}
+
 func (p *policy) explainType(text string) Problem {
+	if m := errLiteral.FindStringSubmatch(text); m != nil {
+		return p.problem(p.find(m[2]), fmt.Sprintf("%s is no %s", m[2], strings.TrimPrefix(strings.TrimPrefix(m[1], "failed to parse as "), "a ")),
+			`write ip("10.0.0.0/8"), datetime("2026-12-24T18:00:00Z"), duration("1h30m"), decimal("1.5")`)
+	}
+	if strings.HasPrefix(text, "empty set literals") {
+		return p.problem(p.find("[", "]"), "an empty set holds nothing: the condition is always the same", "name what it may hold, or write .isEmpty()")
+	}
 	if m := errAction.FindStringSubmatch(text); m != nil {
 		return p.problem(p.find(`"`+m[1]+`"`), fmt.Sprintf("unknown action %q", m[1]),
 			didYouMean(m[1], actionNames(), "the schema lists the actions: sallyport policy schema"))
@@ -96,7 +129,7 @@ func (p *policy) explainType(text string) Problem {
 	}
 	if m := errAttribute.FindStringSubmatch(text); m != nil {
 		return p.problem(p.find(".", m[1]), fmt.Sprintf("%s has no attribute %q", strings.ReplaceAll(m[2], "`", ""), m[1]),
-			didYouMean(m[1], entityAttributes(""), "it may be another type's: guard with `principal is Agent && ...`"))
+			attributeHint(m[1]))
 	}
 	if m := errOptional.FindStringSubmatch(text); m != nil {
 		on, _, found := strings.Cut(m[1], ".")
@@ -108,6 +141,15 @@ func (p *policy) explainType(text string) Problem {
 			fmt.Sprintf("guard it: `%s has %s && %s.%s ...`", where, on, where, on))
 	}
 	return p.problem(p.start, text, "see sallyport policy schema for the types")
+}
+
+// attributeHint says what to do about an attribute that a type does not have.
+func attributeHint(name string) string {
+	all := entityAttributes("")
+	if slices.Contains(all, name) {
+		return fmt.Sprintf("others have it: guard it with `principal is Agent && principal has %s && ...`", name)
+	}
+	return didYouMean(name, all, "there are "+strings.Join(all, ", "))
 }
 
 // missingFact explains a fact that some or all actions of a policy do not have.
@@ -357,7 +399,11 @@ func (s *Set) Check() Problems {
 		if p.permit {
 			permits++
 		}
-		problems = append(problems, p.constant()...)
+		if p.never() {
+			problems = append(problems, p.problem(p.start, "never applies: its conditions contradict each other, or its scope",
+				"remove the policy, or what cannot be at once"))
+			continue
+		}
 		for j, q := range s.policies {
 			if i == j || !q.covers(p) {
 				continue
@@ -381,19 +427,6 @@ func (s *Set) Check() Problems {
 	return problems
 }
 
-// constant finds conditions that do not depend on the request.
-func (p *policy) constant() Problems {
-	var problems Problems
-	for _, c := range p.tree.Conditions {
-		if v, ok := c.Body.(ast.NodeValue); ok {
-			if b, ok := v.Value.(cedar.Boolean); ok && bool(b) != bool(c.Condition) {
-				problems = append(problems, p.problem(p.start, "never applies: a condition is always false", "remove the policy or the condition"))
-			}
-		}
-	}
-	return problems
-}
-
 // covers reports whether q surely applies wherever p does: its scope is at least as wide, and each of its conditions is
 // one of p's.
 func (q *policy) covers(p *policy) bool {
@@ -406,6 +439,9 @@ func (q *policy) covers(p *policy) bool {
 		}
 	}
 	for _, c := range q.tree.Conditions {
+		if v, ok := c.Body.(ast.NodeValue); ok && v.Value == cedar.Value(cedar.Boolean(c.Condition)) {
+			continue // always met
+		}
 		if !slices.ContainsFunc(p.tree.Conditions, func(d ast.ConditionType) bool {
 			return c.Condition == d.Condition && ast.Equal(ast.NewNode(c.Body), ast.NewNode(d.Body))
 		}) {

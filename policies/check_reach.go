@@ -1,0 +1,173 @@
+package policies
+
+import (
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
+)
+
+// An atom is one condition that must hold, or must not.
+type atom struct {
+	node ast.IsNode
+	is   bool
+}
+
+// maxBranches bounds how many ways a condition is followed to see whether one can be met.
+const maxBranches = 256
+
+// never reports whether no request can meet all of the policy's conditions: one is false whatever is asked, or they
+// contradict each other or the scope. It proves this only for what is plain to see.
+func (p *policy) never() bool {
+	ways := [][]atom{nil}
+	for _, c := range p.tree.Conditions {
+		ways = branch(ways, c.Body, bool(c.Condition))
+	}
+	for _, w := range ways {
+		if !p.contradicts(w) {
+			return false
+		}
+	}
+	return true
+}
+
+// branch adds to every way of meeting what came before all ways of making n come out as is.
+func branch(ways [][]atom, n ast.IsNode, is bool) [][]atom {
+	if len(ways) > maxBranches {
+		return ways // what is not followed is taken to be possible
+	}
+	switch n := n.(type) {
+	case ast.NodeTypeNot:
+		return branch(ways, n.Arg, !is)
+	case ast.NodeTypeAnd:
+		if is {
+			return branch(branch(ways, n.Left, true), n.Right, true)
+		}
+		return append(branch(ways, n.Left, false), branch(branch(ways, n.Left, true), n.Right, false)...)
+	case ast.NodeTypeOr:
+		if !is {
+			return branch(branch(ways, n.Left, false), n.Right, false)
+		}
+		return append(branch(ways, n.Left, true), branch(branch(ways, n.Left, false), n.Right, true)...)
+	case ast.NodeTypeIfThenElse:
+		return append(branch(branch(ways, n.If, true), n.Then, is), branch(branch(ways, n.If, false), n.Else, is)...)
+	case ast.NodeValue:
+		if b, ok := n.Value.(cedar.Boolean); ok && bool(b) != is {
+			return nil
+		} else if ok {
+			return ways
+		}
+	}
+	out := make([][]atom, len(ways))
+	for i, w := range ways {
+		out[i] = append(w[:len(w):len(w)], atom{n, is})
+	}
+	return out
+}
+
+// contradicts reports whether atoms cannot all hold within the policy's scope.
+func (p *policy) contradicts(atoms []atom) bool {
+	for i, a := range atoms {
+		for _, b := range atoms[:i] {
+			if a.is != b.is && ast.Equal(ast.NewNode(a.node), ast.NewNode(b.node)) || a.is && b.is && differ(a.node, b.node) {
+				return true
+			}
+		}
+	}
+	return p.otherKind(atoms) || p.noAction(atoms)
+}
+
+// differ reports whether two conditions make the same thing equal to different values, or of different types.
+func differ(a, b ast.IsNode) bool {
+	switch x := a.(type) {
+	case ast.NodeTypeEquals:
+		y, ok := b.(ast.NodeTypeEquals)
+		if !ok {
+			return false
+		}
+		v, isV := x.Right.(ast.NodeValue)
+		w, isW := y.Right.(ast.NodeValue)
+		return isV && isW && ast.Equal(ast.NewNode(x.Left), ast.NewNode(y.Left)) && !v.Value.Equal(w.Value)
+	case ast.NodeTypeIs:
+		y, ok := b.(ast.NodeTypeIs)
+		return ok && x.EntityType != y.EntityType && ast.Equal(ast.NewNode(x.Left), ast.NewNode(y.Left))
+	}
+	return false
+}
+
+// otherKind reports whether atoms ask for a principal of another type than the scope lets in.
+func (p *policy) otherKind(atoms []atom) bool {
+	var scope cedar.EntityType
+	switch s := p.tree.Principal.(type) {
+	case ast.ScopeTypeIs:
+		scope = s.Type
+	case ast.ScopeTypeIsIn:
+		scope = s.Type
+	case ast.ScopeTypeEq:
+		scope = s.Entity.Type
+	}
+	for _, a := range atoms {
+		is, ok := a.node.(ast.NodeTypeIs)
+		if ok && scope != "" && variable(is.Left) == "principal" && (is.EntityType == scope) != a.is {
+			return true
+		}
+	}
+	return false
+}
+
+// noAction reports whether atoms leave none of the scope's actions.
+func (p *policy) noAction(atoms []atom) bool {
+	for _, a := range words().actions {
+		if p.scopeHas(a) && a.fits(atoms) {
+			return false
+		}
+	}
+	return true
+}
+
+// fits reports whether the action can be the one that atoms are about.
+func (a *action) fits(atoms []atom) bool {
+	for _, t := range atoms {
+		switch n := t.node.(type) {
+		case ast.NodeTypeEquals:
+			if v, ok := n.Right.(ast.NodeValue); ok && variable(n.Left) == "action" && (v.Value == cedar.Value(a.uid)) != t.is {
+				return false
+			}
+		case ast.NodeTypeIn:
+			if variable(n.Left) == "action" {
+				if in, known := a.in(n.Right); known && in != t.is {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// in reports whether the action is in a group, or one of several, as far as they are written out.
+func (a *action) in(n ast.IsNode) (in, known bool) {
+	switch n := n.(type) {
+	case ast.NodeValue:
+		switch v := n.Value.(type) {
+		case cedar.EntityUID:
+			return a.within[v], true
+		case cedar.Set:
+			for e := range v.All() {
+				uid, ok := e.(cedar.EntityUID)
+				if !ok {
+					return false, false
+				}
+				in = in || a.within[uid]
+			}
+			return in, true
+		}
+	case ast.NodeTypeSet:
+		for _, e := range n.Elements {
+			one, ok := a.in(e)
+			if !ok {
+				return false, false
+			}
+			in = in || one
+		}
+		return in, true
+	}
+	return false, false
+}
