@@ -301,3 +301,8 @@ func named(err error) error {
 	}
 	return err
 }
+
+// canceledByServer tells that PostgreSQL gave a statement up because its time was over.
+func canceledByServer(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "SQLSTATE 57014")
+}

@@ -29,6 +29,9 @@ func (l *Ledger) MarkPurged(ctx context.Context, s Seal, at time.Time, e Event) 
 		if err != nil {
 			return err
 		}
+		if err := t.forgetShown(ctx, s.SessionID, ShownMissing); err != nil { // what was on the screen goes with it
+			return err
+		}
 		return t.addAudit(ctx, e)
 	})
 	return wrap("mark as purged", err)
