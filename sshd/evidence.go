@@ -186,8 +186,18 @@ func (s *session) Held(op Operation, h policies.Hold) {
 	s.listen()
 }
 
-// Answered writes down how a hold ended.
+// Answered writes down how a hold ended, and says so.
 func (s *session) Answered(op Operation, h policies.Hold, refused error) error {
+	if err := s.noteAnswer(op, h, refused); err != nil || refused != nil {
+		return err
+	}
+	s.sayApproved(h)
+	s.endWithGrant(op, h)
+	return nil
+}
+
+// noteAnswer writes down how a hold ended.
+func (s *session) noteAnswer(op Operation, h policies.Hold, refused error) error {
 	outcome := "approved"
 	note := map[string]any{"id": h.ID, "op": op.ID, "state": h.State}
 	if len(h.Answers) > 0 {
@@ -208,14 +218,7 @@ func (s *session) Answered(op Operation, h policies.Hold, refused error) error {
 	if err := s.recorded(s.recording.Note("hold", note)); err != nil {
 		return err
 	}
-	if err := s.recorded(s.recording.Marker(shortLabel("hold " + h.ID + ": " + outcome))); err != nil {
-		return err
-	}
-	if refused == nil {
-		s.sayApproved(h)
-		s.endWithGrant(op, h)
-	}
-	return nil
+	return s.recorded(s.recording.Marker(shortLabel("hold " + h.ID + ": " + outcome)))
 }
 
 // recordOutput puts masked bytes into the recording; only then may they be shown.

@@ -35,11 +35,14 @@ func (c *connection) forward(nc ssh.NewChannel) {
 		_ = nc.Reject(ssh.Prohibited, "sallyport: "+show(err.Error()))
 		return
 	}
-	if t.Dial != nil {
+	switch {
+	case t.Dial != nil:
 		c.forwardRaw(nc, t)
-		return
+	case t.Postgres != nil:
+		c.forwardPostgres(nc, t)
+	default:
+		c.jump(nc, t)
 	}
-	c.jump(nc, t)
 }
 
 // jump terminates a forward to t: the client speaks SSH with this gate, which proves itself as t, and

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/shells"
+	"github.com/sallyport-ssh/sallyport/shells/postgres"
 )
 
 // GateName is the user name that means the gate itself.
@@ -24,6 +25,8 @@ type Target struct {
 	Opener shells.Opener
 	// Dial opens the raw connection of kind tcp; nil for the others.
 	Dial func(context.Context) (net.Conn, error)
+	// Postgres speaks to the server of kind postgres; nil for the others.
+	Postgres *postgres.Target
 	// Address is the declared host:port of kinds ssh and tcp.
 	Address string
 	// Login is the default user on the target, Logins all that may be asked for (empty: any).
@@ -118,13 +121,24 @@ func validLogin(s string) bool {
 	return true
 }
 
-// routeForward finds the target of a direct-tcpip request: by its name (with port 22 or the declared
-// one) or by its declared address, letter for letter. Nothing is resolved, so no other spelling of an
+// usualPort is where clients expect a target of this kind; "" for raw ones.
+func (t *Target) usualPort() string {
+	switch {
+	case t.Dial != nil:
+		return ""
+	case t.Postgres != nil:
+		return "5432"
+	}
+	return "22"
+}
+
+// routeForward finds the target of a direct-tcpip request: by its name (with the usual port of its kind or
+// the declared one) or by its declared address, letter for letter. Nothing is resolved, so no other spelling of an
 // address, such as a mapped loopback or a decimal number, can mean a target.
 func (d *Directory) routeForward(host string, port uint32) (*Target, error) {
 	if t := d.Lookup(strings.ToLower(host)); t != nil {
 		_, declared, _ := net.SplitHostPort(t.Address)
-		if p := fmt.Sprint(port); p == declared || p == "22" && t.Dial == nil {
+		if p := fmt.Sprint(port); p == declared && declared != "" || p == t.usualPort() {
 			return t, nil
 		}
 		return nil, publicf("target %q is not at port %d", t.Name, port)

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/filters/command"
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/shells"
+	"github.com/sallyport-ssh/sallyport/shells/postgres"
 )
 
 // A session is one identity on one target through one channel, with one recording.
@@ -30,6 +31,7 @@ type session struct {
 
 	mu      sync.Mutex
 	process shells.Process // set while one runs
+	clear   bool           // everything may be seen in clear
 	early   *typeahead     // set when the client was heard before that, or its lines are looked at
 	lines   *lineGuard     // set when what is typed is decided on line by line
 	pending []string       // signals that came before it did
@@ -123,6 +125,9 @@ func (s *session) openFacts() map[string]any {
 
 // guard says how exactly the commands of this session are known.
 func (s *session) guard() string {
+	if s.route.target.Postgres != nil {
+		return "n/a" // each statement is decided on
+	}
 	if s.asked.kind == shells.Shell {
 		if s.asked.pty == nil {
 			return "none" // a shell that reads commands from a pipe runs no hook
@@ -136,6 +141,8 @@ func (s *session) guard() string {
 // decided on command by command, through Ask; what sftp does, request by request.
 func (s *session) admitStart() error {
 	switch {
+	case s.route.target.Postgres != nil:
+		return nil // each statement is
 	case s.asked.kind == shells.Exec:
 		return s.admit("command:run", s.asked.command, s.commandFacts(s.asked.command))
 	case s.asked.kind == shells.Subsystem && s.asked.command != "sftp":
@@ -176,7 +183,11 @@ func (s *session) open() (shells.Process, error) {
 	if s.guard() == "hook" {
 		r.Ask = s
 	}
-	p, err := s.route.target.Opener.Open(s.ctx, r)
+	opener := s.route.target.Opener
+	if pg := s.route.target.Postgres; pg != nil {
+		opener = pg.Psql(func() postgres.Guard { return &statements{session: s} })
+	}
+	p, err := opener.Open(s.ctx, r)
 	if err != nil {
 		if why := cause(s.ctx); why != nil {
 			return nil, why

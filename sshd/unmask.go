@@ -28,6 +28,7 @@ func (s *session) unmask() error {
 	}
 	if len(names) > 0 {
 		s.out.unmask(names)
+		s.clear = slices.Contains(names, mask.All)
 	}
 	return nil
 }

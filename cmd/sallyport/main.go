@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/cmd/internal/config"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/dev"
+	"github.com/sallyport-ssh/sallyport/filters/sql/grammar"
 )
 
 type commands struct {
@@ -52,7 +53,10 @@ func (e *exitError) Error() string {
 }
 func (e *exitError) Unwrap() error { return e.err }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	grammar.Intercept()
+	os.Exit(run(os.Args[1:]))
+}
 
 func run(args []string) int {
 	var c commands

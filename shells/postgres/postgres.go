@@ -52,7 +52,7 @@ type Config struct {
 	Masks     *mask.Engine
 	TokenKey  []byte      // of style token, at least 16 bytes where a column has it
 	TLS       *tls.Config // towards clients; nil: plain, inside the SSH tunnel
-	Dir       string      // for the sockets of psql; "": no psql on the gate
+	Psql      bool        // sessions of psql on the gate, in a sandbox
 	Log       *slog.Logger
 
 	ConnectTimeout time.Duration // default 10s
@@ -129,7 +129,7 @@ func New(c Config) (*Target, error) {
 	admin.ConnectTimeout = c.ConnectTimeout
 	t := &Target{c: c, admin: admin, role: rolePrefix(c.Gate, c.Name), admins: map[string]*account{},
 		sessions: map[cancelKey]*session{}, catalogs: map[string]*catalog{}}
-	if c.Dir != "" {
+	if c.Psql {
 		if t.psql, err = newPsql(t); err != nil {
 			return nil, err
 		}
@@ -153,6 +153,9 @@ func (t *Target) Close() error {
 	return nil
 }
 
+// Guarded tells whether there are protected columns.
+func (t *Target) Guarded() bool { return len(t.c.Protected) > 0 }
+
 // A Guard decides on what a session does, and writes it down.
 type Guard interface {
 	// Open decides on the session, when the client has said what it wants. An error refuses it.
@@ -164,6 +167,8 @@ type Guard interface {
 	Done(r Result) error
 	// Show appends to what a player shows of the session. It is masked already.
 	Show(text []byte) error
+	// Close is called when the session has ended, and after that nothing is.
+	Close()
 	// Clear is whether the client may see what would be masked; the record never has it.
 	Clear() bool
 }

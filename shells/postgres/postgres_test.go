@@ -88,6 +88,8 @@ func (g *guard) Show(text []byte) error {
 	return nil
 }
 
+func (g *guard) Close() {}
+
 func (g *guard) Clear() bool { return g.clear }
 
 // texts are the statements that were asked about.

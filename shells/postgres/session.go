@@ -65,6 +65,7 @@ var errGone = errors.New("the client left")
 // Serve proves nothing of the client: who it is was proved before, by SSH. It returns when the session has
 // ended and nothing of it is left: nil when the client ended it.
 func (t *Target) Serve(ctx context.Context, c net.Conn, g Guard) error {
+	defer g.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	unblock := context.AfterFunc(ctx, func() { c.Close() })

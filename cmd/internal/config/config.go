@@ -3,6 +3,7 @@
 package config
 
 import (
+	"strings"
 	"time"
 )
 
@@ -150,7 +151,7 @@ type User struct {
 type Target struct {
 	// Name is how it is reached: `ssh NAME@gate`. Lower-case letters, digits, hyphens and dots.
 	Name string `yaml:"name"`
-	// Kind is ssh, shell or tcp.
+	// Kind is ssh, shell, postgres or tcp.
 	Kind string `yaml:"kind"`
 	// Labels are what policies go by, such as env: prod.
 	Labels map[string]string `yaml:"labels"`
@@ -160,6 +161,8 @@ type Target struct {
 	SSH   *SSHTarget   `yaml:"ssh"`
 	Shell *ShellTarget `yaml:"shell"`
 	TCP   *TCPTarget   `yaml:"tcp"`
+
+	Postgres *PostgresTarget `yaml:"postgres"`
 }
 
 // SSHTarget is a host.
@@ -206,6 +209,42 @@ type Bind struct {
 	Source   string `yaml:"source"`
 	Path     string `yaml:"path"`
 	Writable bool   `yaml:"writable"`
+}
+
+// PostgresTarget is a PostgreSQL server. Each session logs in as a role of its own, which is made for it and
+// dropped with it.
+type PostgresTarget struct {
+	// URL is the login that makes those roles: postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full, with
+	// the parameters of libpq, sslrootcert, sslcert and sslkey among them. It needs CREATEROLE, and
+	// membership with the admin option in every role of Logins; being superuser is not needed.
+	URL string `yaml:"url"`
+	// PasswordFile holds its password. Without one: PGPASSWORD, or a client certificate.
+	PasswordFile string `yaml:"password_file"`
+	// Databases are all that may be asked for; the first is the default. Empty: that of URL.
+	Databases []string `yaml:"databases"`
+	// Logins are the roles that a session may act as; the first is the default.
+	Logins []string `yaml:"logins"`
+	// Protected columns are masked whatever they hold.
+	Protected []ProtectedColumn `yaml:"protected"`
+	// ConnectTimeout bounds each login. Default 10s.
+	ConnectTimeout Duration `yaml:"connect_timeout"`
+}
+
+// ProtectedColumn is masked by where a value comes from, through views and partitions.
+type ProtectedColumn struct {
+	// Column is SCHEMA.TABLE.COLUMN; * for COLUMN is all of them.
+	Column string `yaml:"column"`
+	// Style is stars, last4, token (with masking.token_key_file) or null. Default stars.
+	Style string `yaml:"style"`
+}
+
+// Split returns schema.table and column.
+func (p ProtectedColumn) Split() (relation, column string) {
+	i := strings.LastIndexByte(p.Column, '.')
+	if i < 0 {
+		return "", p.Column
+	}
+	return p.Column[:i], p.Column[i+1:]
 }
 
 // TCPTarget is an address that is forwarded raw, where a policy says so.

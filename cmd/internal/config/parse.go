@@ -259,6 +259,9 @@ func (c *Config) paths(change func(*string)) {
 		}
 	}
 	for _, t := range c.Targets {
+		if t.Postgres != nil {
+			change(&t.Postgres.PasswordFile)
+		}
 		if t.Shell == nil {
 			continue
 		}

@@ -203,9 +203,9 @@ func (c *Config) validateTargets() []problem {
 
 func (t *Target) validate(at string) []problem {
 	var p problems
-	sections := map[string]bool{"ssh": t.SSH != nil, "shell": t.Shell != nil, "tcp": t.TCP != nil}
+	sections := map[string]bool{"ssh": t.SSH != nil, "shell": t.Shell != nil, "tcp": t.TCP != nil, "postgres": t.Postgres != nil}
 	if _, ok := sections[t.Kind]; !ok {
-		p.add(at+".kind", `write "ssh", "shell" or "tcp"`, "%q is not a kind of target", t.Kind)
+		p.add(at+".kind", `write "ssh", "shell", "postgres" or "tcp"`, "%q is not a kind of target", t.Kind)
 		return p
 	}
 	for kind, there := range sections {
@@ -214,12 +214,14 @@ func (t *Target) validate(at string) []problem {
 		}
 	}
 	switch {
-	case t.Kind == "ssh" && t.SSH == nil, t.Kind == "tcp" && t.TCP == nil:
-		p.add(at+"."+t.Kind, "add it, with at least an address", "the section is missing")
+	case t.Kind == "ssh" && t.SSH == nil, t.Kind == "tcp" && t.TCP == nil, t.Kind == "postgres" && t.Postgres == nil:
+		p.add(at+"."+t.Kind, "add it, with at least an address or url", "the section is missing")
 	case t.Kind == "ssh":
 		p = append(p, t.SSH.validate(at+".ssh")...)
 	case t.Kind == "tcp":
 		p = append(p, validAddress(at+".tcp.address", t.TCP.Address)...)
+	case t.Kind == "postgres":
+		p = append(p, t.Postgres.validate(at+".postgres")...)
 	case t.Shell != nil:
 		p = append(p, t.Shell.validate(at+".shell")...)
 	}
@@ -245,6 +247,33 @@ func (t *SSHTarget) validate(at string) []problem {
 	}
 	return p
 }
+
+func (t *PostgresTarget) validate(at string) []problem {
+	var p problems
+	u, err := url.Parse(t.URL)
+	switch {
+	case err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql":
+		p.add(at+".url", "write postgres://USER@HOST:PORT/DATABASE", "is not the URL of a PostgreSQL server") // it may hold a password
+	case u.User != nil && hasPassword(u.User):
+		p.add(at+".url", "put it into a file and name that in password_file", "holds a password")
+	}
+	if len(t.Logins) == 0 {
+		p.add(at+".logins", "name the roles that sessions may act as", "is empty: sessions could be nobody")
+	}
+	for i, c := range t.Protected {
+		if relation, column := c.Split(); strings.Count(relation, ".") != 1 || column == "" {
+			p.add(fmt.Sprintf("%s.protected[%d].column", at, i), "write SCHEMA.TABLE.COLUMN", "%q names no column", c.Column)
+		}
+		switch c.Style {
+		case "", "stars", "last4", "token", "null":
+		default:
+			p.add(fmt.Sprintf("%s.protected[%d].style", at, i), `write "stars", "last4", "token" or "null"`, "%q is not a style", c.Style)
+		}
+	}
+	return p
+}
+
+func hasPassword(u *url.Userinfo) bool { _, ok := u.Password(); return ok }
 
 func (t *ShellTarget) validate(at string) []problem {
 	var p problems

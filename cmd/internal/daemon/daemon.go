@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/certs"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/config"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/metrics"
+	"github.com/sallyport-ssh/sallyport/filters/sql/child"
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/policies/notify"
 	"github.com/sallyport-ssh/sallyport/replay"
@@ -46,6 +47,7 @@ type Daemon struct {
 	library   *replay.Library // the same recordings, for the gate's own housekeeping
 	targets   *sshd.Directory
 	openers   []func() error // to close, in order
+	parser    *child.Pool    // of SQL; nil without targets that need it
 	gate      *sshd.Gate
 	server    *sshd.Server
 	console   *console.Console
@@ -241,6 +243,9 @@ func (d *Daemon) close(ctx context.Context) error {
 	}
 	if d.reels != nil {
 		errs = append(errs, d.reels.Close())
+	}
+	if d.parser != nil {
+		errs = append(errs, d.parser.Close())
 	}
 	if d.archive != nil {
 		errs = append(errs, d.archive.Close(ctx))

@@ -44,6 +44,8 @@ func (d *Daemon) openTarget(t config.Target) (*sshd.Target, error) {
 	case "ssh":
 		out.Address, out.Login, out.Logins = t.SSH.Address, t.SSH.Login, t.SSH.Logins
 		out.Opener, err = d.openRemote(t)
+	case "postgres":
+		err = d.openPostgres(t, out)
 	case "tcp":
 		out.Address = t.TCP.Address
 		var raw *tcp.Target

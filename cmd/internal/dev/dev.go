@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/certs/devidp"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/config"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/daemon"
+	pgthrowaway "github.com/sallyport-ssh/sallyport/shells/postgres/throwaway"
 	"github.com/sallyport-ssh/sallyport/shells/remote/throwaway"
 )
 
@@ -80,6 +81,7 @@ type gate struct {
 	config *config.Config
 	idp    *devidp.Provider
 	web1   *throwaway.Server
+	db     *pgthrowaway.Server
 	notes  []string // what could not be started, for the greeting
 	daemon *daemon.Daemon
 	users  []*workstation
@@ -203,6 +205,7 @@ func (g *gate) defaultTargets(ctx context.Context, c *config.Config) error {
 			Binds: []config.Bind{{Source: filepath.Join(g.o.Dir, "demo"), Path: "/srv/demo", Writable: true}},
 		},
 	})
+	g.startDB(ctx, c)
 	if _, err := exec.LookPath("/usr/sbin/sshd"); err != nil {
 		g.notes = append(g.notes, "There is no target web1: sshd is not installed (apt-get install openssh-server).")
 		return nil
@@ -277,6 +280,11 @@ func (g *gate) keepFresh(ctx context.Context) {
 }
 
 func (g *gate) close() {
+	if g.db != nil {
+		if err := g.db.Close(); err != nil {
+			g.log.Error("db did not stop", "error", err)
+		}
+	}
 	if g.web1 != nil {
 		if err := g.web1.Close(); err != nil {
 			g.log.Error("web1 did not stop", "error", err)

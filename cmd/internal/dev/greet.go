@@ -45,6 +45,13 @@ func (g *gate) greet() {
 			[2]string{cfg("developer") + " web1 uptime", "a real OpenSSH sshd behind the gate"},
 			[2]string{cfg("developer") + " -J gate " + g.loginName() + "@web1 uptime", "the same by ProxyJump, recorded just the same"})
 	}
+	if g.db != nil {
+		lines = append(lines,
+			[2]string{cfg("developer") + " -t db", "the real psql, jailed; every statement is decided on"},
+			[2]string{cfg("agent") + " db 'select * from customers limit 3'", "masked by column and by what values look like"},
+			[2]string{"echo 'delete from orders' | " + cfg("agent") + " db", "held: no WHERE"},
+			[2]string{cfg("developer") + " -N -L 15432:db:5432 gate &", "then: psql -h 127.0.0.1 -p 15432"})
+	}
 	lines = append(lines, [2]string{g.config.HTTP.URL + "/", "sign in as approver: sessions, play, approve"})
 	width := 0
 	for _, l := range lines {
