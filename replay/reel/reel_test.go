@@ -479,3 +479,30 @@ func BenchmarkLines(b *testing.B) {
 		}
 	}
 }
+
+func TestText(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(head)
+	for i := range 1000 {
+		b.WriteString(line(1, "o", fmt.Sprintf("line %d\r\nagain\r\n", i)))
+	}
+	for _, tt := range []struct {
+		limit, lines int
+		whole        bool
+	}{{1 << 20, 1000 + 16, true}, {100, 9, false}, {0, 0, false}} {
+		var got []Line
+		whole, err := Text(strings.NewReader(b.String()), tt.limit, func(l []Line) error { got = append(got, l...); return nil })
+		if err != nil || whole != tt.whole || len(got) < tt.lines-10 || len(got) > tt.lines+10 {
+			t.Errorf("limit %d: %d lines, whole %v, %v; want about %d, %v", tt.limit, len(got), whole, err, tt.lines, tt.whole)
+		}
+		for i := 1; i < len(got); i++ {
+			if got[i].At < got[i-1].At {
+				t.Fatalf("line %d comes before the one before it", i)
+			}
+		}
+	}
+	failed := errors.New("the ledger is away")
+	if _, err := Text(strings.NewReader(b.String()), 1<<20, func([]Line) error { return failed }); !errors.Is(err, failed) {
+		t.Errorf("got %v", err)
+	}
+}

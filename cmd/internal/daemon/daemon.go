@@ -187,6 +187,7 @@ func (d *Daemon) serve() {
 	d.wg.Go(func() { d.revoked.run(ctx) })
 	d.wg.Go(func() { d.endOnRequest(ctx) })
 	d.wg.Go(func() { d.watchPolicies(ctx) })
+	d.wg.Go(func() { d.readRecordings(ctx) })
 	d.wg.Go(func() { d.purgeLoop(ctx) })
 	for _, s := range d.senders {
 		d.wg.Go(func() { s.Run(ctx) })
