@@ -81,6 +81,11 @@ type Process interface {
 	Close() error
 }
 
+// A PipeGuard is an [Opener] whose shells ask also when they read commands from a pipe instead of a terminal.
+type PipeGuard interface {
+	PipeGuard() string // "hook" or "none"
+}
+
 // Opener starts sessions on one target.
 type Opener interface {
 	// Open starts r. When ctx ends before it returns, nothing is left running.

@@ -129,10 +129,13 @@ func (s *session) guard() string {
 		return "n/a" // each statement is decided on
 	}
 	if s.asked.kind == shells.Shell {
-		if s.asked.pty == nil {
-			return "none" // a shell that reads commands from a pipe runs no hook
+		if s.asked.pty != nil {
+			return s.route.target.Opener.Guard()
 		}
-		return s.route.target.Opener.Guard()
+		if o, ok := s.route.target.Opener.(shells.PipeGuard); ok {
+			return o.PipeGuard()
+		}
+		return "none" // it reads commands from a pipe, and there is no screen to read them off
 	}
 	return "n/a"
 }

@@ -53,7 +53,7 @@ __sallyport_ask() {
 	fi
 	__sallyport_answer=${__sallyport_answer:17}
 	__sallyport_answer=${__sallyport_answer%%|*}
-	{ printf '%s\n' "$__sallyport_answer" >/dev/tty; } 2>/dev/null || printf '%s\n' "$__sallyport_answer" >&2
+	{ printf 'sallyport: %s\n' "$__sallyport_answer" >/dev/tty; } 2>/dev/null || printf 'sallyport: %s\n' "$__sallyport_answer" >&2
 	trap - INT EXIT # what they run now would not be asked
 	if [[ $- != *i* ]]; then exit 77; fi
 	kill -INT $$ # the rest of the line goes too: it may count on what was refused
@@ -92,7 +92,7 @@ __sallyport_show() {
 	done
 	if [[ ${__sallyport_answer:16:1} == y ]]; then return 0; fi
 	__sallyport_answer=${__sallyport_answer:17}
-	printf '%s\n' "${__sallyport_answer%%|*}" >/dev/tty
+	printf 'sallyport: %s\n' "${__sallyport_answer%%|*}" >/dev/tty
 	kill -INT $$
 	kill -INT $BASHPID
 	exit 77

@@ -183,6 +183,14 @@ func (l *Local) Guard() string {
 	return "screen"
 }
 
+// PipeGuard is "hook" where a shell without a terminal asks before each command, too.
+func (l *Local) PipeGuard() string {
+	if l.hook {
+		return "hook"
+	}
+	return "none"
+}
+
 // Sandboxed tells whether sessions run in a sandbox. It is false only with InsecureNoSandbox.
 func (l *Local) Sandboxed() bool { return l.sandbox }
 
