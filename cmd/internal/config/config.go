@@ -41,6 +41,8 @@ type Config struct {
 	Webhooks []Webhook `yaml:"webhooks"`
 	// Metrics is where Prometheus reads figures.
 	Metrics Metrics `yaml:"metrics"`
+	// Events are the sinks that audit events go to.
+	Events []Events `yaml:"events"`
 }
 
 // Gate names this gate. Name is what host certificates carry and known_hosts lines match; letters,
@@ -407,6 +409,44 @@ type Metrics struct {
 	// TokenFile holds a token that the reader must send as `Authorization: Bearer`. Without Listen the
 	// figures are at /metrics of the console's listener, and the token is what protects them.
 	TokenFile string `yaml:"token_file"`
+}
+
+// Events is one sink of audit events. Exactly one of File, Stdout, Syslog and Webhook is given.
+type Events struct {
+	// Name is what its cursor and its figures are called; letters, digits, dots and hyphens. Gates that
+	// share a ledger and a name share the work: one of them at a time hands events over.
+	Name string `yaml:"name"`
+	// File gets a line of JSON for each event.
+	File string `yaml:"file"`
+	// Stdout gets the same on the gate's standard output.
+	Stdout bool `yaml:"stdout"`
+	// Syslog is a server that speaks RFC 5424.
+	Syslog *Syslog `yaml:"syslog"`
+	// Webhook is posted to.
+	Webhook *EventsWebhook `yaml:"webhook"`
+}
+
+// Syslog is a syslog server.
+type Syslog struct {
+	// Network is tcp, tls, udp or unix. Only over tcp and tls is it known what the server has taken.
+	Network string `yaml:"network"`
+	// Address is host:port, or the path of a socket.
+	Address string `yaml:"address"`
+	// CAFile holds the authorities of the server's certificate instead of the system's; TLSCert and TLSKey
+	// are what the gate proves itself with, where the server asks.
+	CAFile  string `yaml:"ca_file"`
+	TLSCert string `yaml:"tls_cert"`
+	TLSKey  string `yaml:"tls_key"`
+}
+
+// EventsWebhook gets lines of JSON by POST.
+type EventsWebhook struct {
+	// URL is https://...; http only on loopback.
+	URL string `yaml:"url"`
+	// SecretFile holds what requests are signed with, at least 16 bytes.
+	SecretFile string `yaml:"secret_file"`
+	// CAFile holds the authorities of the server's certificate instead of the system's.
+	CAFile string `yaml:"ca_file"`
 }
 
 // Duration is a time.Duration written like 15m or 1h30m.

@@ -258,6 +258,9 @@ func (c *Config) paths(change func(*string)) {
 			change(&s3.WebIdentity.TokenFile)
 		}
 	}
+	for i := range c.Events {
+		c.Events[i].paths(change)
+	}
 	for _, t := range c.Targets {
 		if t.Postgres != nil {
 			change(&t.Postgres.PasswordFile)

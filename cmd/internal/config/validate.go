@@ -104,6 +104,7 @@ func (c *Config) validate() []problem {
 	p = append(p, c.validateWebhooks()...)
 	p = append(p, c.validateStores()...)
 	p = append(p, c.validateMetrics()...)
+	p = append(p, c.validateEvents()...)
 	return p
 }
 

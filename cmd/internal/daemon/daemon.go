@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/policies/notify"
 	"github.com/sallyport-ssh/sallyport/replay"
 	"github.com/sallyport-ssh/sallyport/replay/console"
+	"github.com/sallyport-ssh/sallyport/replay/events"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
 	"github.com/sallyport-ssh/sallyport/replay/reel"
 	"github.com/sallyport-ssh/sallyport/sshd"
@@ -54,6 +55,7 @@ type Daemon struct {
 	revoked   *revocations
 	senders   []*notify.Sender
 	metrics   *metrics.Metrics
+	exporters []*events.Exporter
 
 	sshListener, httpListener, metricsListener net.Listener
 	web, metricsWeb                            *http.Server
@@ -73,7 +75,7 @@ func Start(ctx context.Context, c *config.Config, o Options) (d *Daemon, err err
 	}()
 	// Listening comes first: a port that is taken is the likeliest thing to be wrong, and costs nothing.
 	for _, step := range []func(context.Context) error{
-		d.listen, d.openLedger, d.openAuthority, d.loadPolicies, d.openArchive, d.openTargets, d.openServer,
+		d.listen, d.openLedger, d.openAuthority, d.loadPolicies, d.openArchive, d.openTargets, d.openServer, d.openEvents,
 	} {
 		if err := step(ctx); err != nil {
 			return d, err
@@ -184,6 +186,7 @@ func (d *Daemon) serve() {
 		}
 	})
 	d.serveMetrics()
+	d.serveEvents(ctx)
 	d.wg.Go(func() { d.revoked.run(ctx) })
 	d.wg.Go(func() { d.endOnRequest(ctx) })
 	d.wg.Go(func() { d.watchPolicies(ctx) })
