@@ -55,6 +55,9 @@ func (s *session) relayPostgres(nc ssh.NewChannel) error {
 	if errors.As(err, &refusal) {
 		return publicError(refusal.Message)
 	}
+	if err != nil && s.recording == nil {
+		s.c.log.Info("connection to a database ended before it was let in", "target", s.route.target.Name, "reason", show(err.Error()))
+	}
 	return err
 }
 

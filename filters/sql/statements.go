@@ -115,7 +115,7 @@ func init() { // the readers walk, and walking looks into the table
 }
 
 // rank orders actions: of a statement with several, the highest is what is decided on.
-var rank = map[string]int{"": 0, "sql:show": 1, "sql:select": 2, "sql:insert": 3, "sql:update": 4, "sql:merge": 5, "sql:delete": 6}
+var rank = map[string]int{"": 0, "sql:show": 1, "sql:select": 2, "sql:copy": 2, "sql:cursor": 2, "sql:insert": 3, "sql:update": 4, "sql:merge": 5, "sql:delete": 6}
 
 // statement notes one statement's node, at the top or inside another.
 func (w *walker) statement(name string, b map[string]any) {
@@ -126,6 +126,8 @@ func (w *walker) statement(name string, b map[string]any) {
 	}
 	if top := w.st.Action == ""; top {
 		w.st.Action, w.st.Verb = k.action, k.verb
+	} else if name == "ExecuteStmt" {
+		w.st.Obscure("runs a prepared statement inside another")
 	} else if r, ok := rank[w.st.Action]; ok && rank[k.action] > r {
 		w.st.Action, w.st.Verb = k.action, k.verb
 	}

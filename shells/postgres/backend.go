@@ -370,6 +370,9 @@ func (b *backend) anytime(m []byte) error {
 		s.status(name, value)
 		s.mu.Unlock()
 		masked := b.values.text([]byte(value), textOID)
+		if name == "application_name" && s.guarded && s.touching() {
+			masked = []byte(hidden)
+		}
 		if bytes.Equal(masked, []byte(value)) || s.clear {
 			b.out = append(b.out, m...)
 			return nil
@@ -399,8 +402,7 @@ func (s *session) touching() bool {
 	if len(s.queue) == 0 {
 		return false
 	}
-	op := s.queue[0].op()
-	return op == nil || op.touches
+	return s.queue[0].touches()
 }
 
 // row takes one row.

@@ -192,12 +192,16 @@ func oid(text []byte) uint32 {
 	return uint32(v)
 }
 
-// systemProtected hold values of users' columns.
+// systemProtected hold values of users' columns. PostgreSQL keeps no dependencies of its own views, so those
+// are named too.
 var systemProtected = []Protected{
 	{"pg_catalog.pg_statistic", "stavalues1", "null"}, {"pg_catalog.pg_statistic", "stavalues2", "null"},
 	{"pg_catalog.pg_statistic", "stavalues3", "null"}, {"pg_catalog.pg_statistic", "stavalues4", "null"},
 	{"pg_catalog.pg_statistic", "stavalues5", "null"}, {"pg_catalog.pg_statistic_ext_data", "stxdmcv", "null"},
-	{"pg_catalog.pg_statistic_ext_data", "stxdexpr", "null"},
+	{"pg_catalog.pg_statistic_ext_data", "stxdexpr", "null"}, {"pg_catalog.pg_stats", "most_common_vals", "null"},
+	{"pg_catalog.pg_stats", "histogram_bounds", "null"}, {"pg_catalog.pg_stats", "most_common_elems", "null"},
+	{"pg_catalog.pg_stats_ext", "most_common_vals", "null"}, {"pg_catalog.pg_stats_ext_exprs", "most_common_vals", "null"},
+	{"pg_catalog.pg_stats_ext_exprs", "histogram_bounds", "null"}, {"pg_catalog.pg_stats_ext_exprs", "most_common_elems", "null"},
 }
 
 // protect marks what is protected: the columns that were named, the same columns of partitions and children,

@@ -47,6 +47,16 @@ func (e *expected) op() *operation {
 	return nil
 }
 
+// touches tells whether anything of it may touch protected relations.
+func (e *expected) touches() bool {
+	for _, op := range e.ops {
+		if op.touches {
+			return true
+		}
+	}
+	return len(e.ops) == 0 && (e.portal == nil || e.portal.op == nil || e.portal.op.touches) && !e.kind.silent()
+}
+
 // An operation is a statement that was admitted.
 type operation struct {
 	id      string

@@ -11,13 +11,20 @@ func (k *masker) report(out, m []byte, touches, clear bool) []byte {
 	if clear {
 		return append(out, m...)
 	}
+	all := touches && written(m)
 	b := &body{p: m[header:]}
 	return message(out, m[0], func(o []byte) []byte {
 		for kind := b.byte(); kind != 0 && !b.bad; kind = b.byte() {
 			text := b.text()
 			switch kind {
+			case 's', 't', 'c', 'd', 'n': // names, which RAISE can set to anything
+				if all {
+					text = hidden
+				}
 			case 'M', 'D', 'H', 'W', 'q':
-				if touches {
+				if all {
+					text = hidden
+				} else if touches {
 					text = hideValues(kind, text)
 				}
 				text = string(k.look([]byte(text)))
@@ -26,6 +33,18 @@ func (k *masker) report(out, m []byte, touches, clear bool) []byte {
 		}
 		return append(o, 0)
 	})
+}
+
+// written tells whether somebody's code wrote the message, by RAISE and its like: then all of it can be
+// values. The server says which of its own files a message comes from; those of its languages begin alike.
+func written(m []byte) bool {
+	b := &body{p: m[header:]}
+	for kind := b.byte(); kind != 0 && !b.bad; kind = b.byte() {
+		if file := b.text(); kind == 'F' {
+			return strings.HasPrefix(file, "pl")
+		}
+	}
+	return true
 }
 
 // hidden stands for what was taken out of a message.

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -101,7 +102,7 @@ func (k *masker) planFor(columns []field, formats []int16, op *operation, guarde
 		if guarded {
 			c.style = originStyle(f, op, p.whole)
 		}
-		p.plain = p.plain && c.style == nil && (!c.binary || c.what == shapeText)
+		p.plain = p.plain && c.style == nil && (!c.binary || c.what == shapeText) && f.typ != pgtype.ByteaOID
 		p.columns, p.names = append(p.columns, c), append(p.names, f.name)
 	}
 	p.plain = p.plain && p.known
@@ -351,6 +352,9 @@ func (k *masker) text(v []byte, typ uint32) []byte {
 	if what == shapeHarmless {
 		return v
 	}
+	if typ == pgtype.ByteaOID && bytes.HasPrefix(v, []byte(`\x`)) {
+		return k.hexadecimal(v)
+	}
 	masked := k.look(v)
 	if bytes.Equal(masked, v) {
 		return v
@@ -364,6 +368,19 @@ func (k *masker) text(v []byte, typ uint32) []byte {
 		}
 	}
 	return slices.Clone(masked)
+}
+
+// hexadecimal masks bytea as the server writes it.
+func (k *masker) hexadecimal(v []byte) []byte {
+	plain := make([]byte, hex.DecodedLen(len(v)-2))
+	if _, err := hex.Decode(plain, v[2:]); err != nil {
+		return nil
+	}
+	masked := k.look(plain)
+	if bytes.Equal(masked, plain) {
+		return v
+	}
+	return hex.AppendEncode([]byte(`\x`), masked)
 }
 
 // maxDepth bounds arrays of records of arrays.

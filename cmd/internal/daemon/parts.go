@@ -57,13 +57,25 @@ func (d *Daemon) issued(ctx context.Context, i certs.Issued) error {
 		return fmt.Errorf("serial %q is no number", i.Serial)
 	}
 	c := ledger.Certificate{
-		Serial: serial.String(), Purpose: ledger.Purpose(i.Kind), Name: i.KeyID, Principal: strings.Join(i.Principals, ","),
+		Serial: serial.String(), Purpose: purpose(i.Kind), Name: i.KeyID, Principal: strings.Join(i.Principals, ","),
 		Fingerprint: i.Fingerprint, ValidFrom: i.NotBefore, ValidTo: i.NotAfter, Issued: time.Now(),
 	}
 	if i.Kind == certs.KindUser {
 		c.IdentityKey = i.Identity.Key()
 	}
 	return d.ledger.AddCertificate(ctx, c)
+}
+
+// purpose is what the ledger calls a certificate's kind: TLS in a tunnel proves the gate to clients, and
+// sessions to targets, as SSH's do.
+func purpose(kind string) ledger.Purpose {
+	switch kind {
+	case certs.KindServer:
+		return ledger.ForHost
+	case certs.KindClient:
+		return ledger.ForTarget
+	}
+	return ledger.Purpose(kind)
 }
 
 // recorder makes the keys of recordings.

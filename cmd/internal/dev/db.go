@@ -27,7 +27,7 @@ func (g *gate) startDB(ctx context.Context, c *config.Config) {
 		Name: "db", Kind: "postgres", Description: "a throwaway PostgreSQL with made-up customers", Labels: map[string]string{"env": "demo"},
 		Postgres: &config.PostgresTarget{
 			URL: "postgres://gate@/shop?host=" + g.db.Dir, Logins: []string{"clerk", "owner"},
-			Protected: []config.ProtectedColumn{{Column: "public.cards.number", Style: "last4"}, {Column: "public.customers.ssn"}},
+			Protected: []config.ProtectedColumn{{Column: "public.cards.number", Style: "last4"}},
 		},
 	})
 }
