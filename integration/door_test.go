@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ type door struct {
 	cmd    *exec.Cmd
 	out    *lockedBuffer
 	exited chan error
+	plain  bool // without the race detector
 }
 
 // openDoor starts `sallyport dev` with this configuration, whose files' names are relative to it.
@@ -62,9 +64,26 @@ var doorReady = regexp.MustCompile(`ssh on (\S+):(\d+), console on (http://\S+)`
 func (d *door) start(config string, args ...string) {
 	d.t.Helper()
 	d.write("door.yaml", config)
+	program := filepath.Join(bin, "sallyport")
+	if d.plain {
+		program = plainProgram(d.t)
+	}
 	args = append([]string{"dev", "--dir", d.dir, "--ssh", "127.0.0.1:0", "--http", "127.0.0.1:0",
 		"--config", filepath.Join(filepath.Dir(d.dir), "door.yaml")}, args...)
-	d.run(exec.Command(filepath.Join(bin, "sallyport"), args...))
+	d.run(exec.Command(program, args...))
+}
+
+var plainBuild = sync.OnceValues(func() ([]byte, error) {
+	return exec.Command("go", "build", "-o", filepath.Join(bin, "plain"), "../cmd/sallyport").CombinedOutput()
+})
+
+// plainProgram is the program without the race detector, for volumes of data and figures of memory.
+func plainProgram(t *testing.T) string {
+	t.Helper()
+	if out, err := plainBuild(); err != nil {
+		t.Fatalf("build sallyport: %v\n%s", err, out)
+	}
+	return filepath.Join(bin, "plain")
 }
 
 func (d *door) run(cmd *exec.Cmd) {
@@ -150,11 +169,11 @@ func (d *door) log() string {
 
 func (d *door) addr() string { return "127.0.0.1:" + d.port }
 
-// ssh is OpenSSH's client as user, ended after a minute at the latest.
+// ssh is OpenSSH's client as user, ended after three minutes at the latest.
 func (d *door) ssh(user string, args ...string) *exec.Cmd { return d.tool("ssh", user, args...) }
 
 func (d *door) tool(name, user string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(d.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(d.t.Context(), 3*time.Minute)
 	d.t.Cleanup(cancel)
 	return exec.CommandContext(ctx, name, append([]string{"-F", filepath.Join(d.dir, user, "ssh_config"), "-o", "BatchMode=yes"}, args...)...)
 }
@@ -317,9 +336,16 @@ type load struct {
 func (d *door) load() load {
 	d.t.Helper()
 	pid := strconv.Itoa(d.cmd.Process.Pid)
-	fds, err := os.ReadDir("/proc/" + pid + "/fd")
+	names, err := filepath.Glob("/proc/" + pid + "/fd/*")
 	if err != nil {
 		d.t.Fatal(err)
+	}
+	fds := 0
+	for _, name := range names {
+		// SQLite keeps connections, as many as were ever needed at once.
+		if to, err := os.Readlink(name); err == nil && !strings.Contains(to, "ledger.db") {
+			fds++
+		}
 	}
 	statm, err := os.ReadFile("/proc/" + pid + "/statm")
 	if err != nil {
@@ -329,7 +355,7 @@ func (d *door) load() load {
 	if _, err := fmt.Sscan(string(statm), &size, &resident); err != nil {
 		d.t.Fatal(err)
 	}
-	return load{len(fds), len(childrenOf(d.cmd.Process.Pid)), resident * int64(os.Getpagesize())}
+	return load{fds, len(childrenOf(d.cmd.Process.Pid)), resident * int64(os.Getpagesize())}
 }
 
 // childrenOf are the processes below pid, whichever of its threads started them.

@@ -86,6 +86,12 @@ type PipeGuard interface {
 	PipeGuard() string // "hook" or "none"
 }
 
+// An OutputCloser is a Process that can be told that nobody reads its output any more: it finds that out
+// when it writes, by SIGPIPE, as in `command | head`.
+type OutputCloser interface {
+	CloseOutput() error
+}
+
 // Opener starts sessions on one target.
 type Opener interface {
 	// Open starts r. When ctx ends before it returns, nothing is left running.

@@ -161,7 +161,7 @@ func (s *session) requests(requests <-chan *ssh.Request) {
 		case "break":
 			ok = s.deliver("INT")
 		case "eow@openssh.com":
-			ok = true
+			ok = s.unread()
 		case "auth-agent-req@openssh.com", "x11-req":
 			s.c.requestRefused(r.Type)
 		}

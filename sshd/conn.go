@@ -36,6 +36,7 @@ type connection struct {
 	all      *atomic.Int32 // channels of this connection and of those inside it, or around it
 	idle     chan struct{} // told when channels falls to zero
 	noMore   atomic.Bool   // no-more-sessions@openssh.com
+	first    bool          // a session was opened; used by serve's loop alone
 	wg       sync.WaitGroup
 }
 
@@ -224,10 +225,12 @@ func (c *connection) globalRequests(requests <-chan *ssh.Request) {
 func (c *connection) channel(nc ssh.NewChannel) {
 	var serve func(ssh.NewChannel)
 	switch t := nc.ChannelType(); {
-	case t == "session" && c.noMore.Load():
+	// The request comes by another way than the channels do, and may overtake the session before it.
+	case t == "session" && c.first && c.noMore.Load():
 		_ = nc.Reject(ssh.Prohibited, "sallyport: this client said that it wants no more sessions")
 		return
 	case t == "session":
+		c.first = true
 		serve = c.session
 	case t == "direct-tcpip" && c.inner == nil:
 		serve = c.forward

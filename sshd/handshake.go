@@ -13,8 +13,10 @@ import (
 	"github.com/sallyport-ssh/sallyport/certs"
 )
 
-// version is what the gate says before anything is proved; it tells an attacker no more than it must.
-const version = "SSH-2.0-Sallyport"
+// version is what the gate says before anything is proved; it tells an attacker no more than it must. Its
+// beginning is what OpenSSH's client goes by: only then does it say when nobody reads its output any more,
+// without which `ssh target yes | head` never ends, and that it wants no more sessions.
+const version = "SSH-2.0-OpenSSH_Sallyport"
 
 // maxAuthTries bounds the keys a client may offer. An agent full of keys offers them all, and ours may
 // be the last; OpenSSH clients stop by themselves.

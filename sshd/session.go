@@ -35,6 +35,7 @@ type session struct {
 	early   *typeahead     // set when the client was heard before that, or its lines are looked at
 	lines   *lineGuard     // set when what is typed is decided on line by line
 	pending []string       // signals that came before it did
+	eow     bool           // the client reads no more output
 
 	tail      tail
 	lastAsked string // id of the operation that was decided on last
@@ -305,6 +306,27 @@ func (s *session) attach(p shells.Process) {
 		_ = p.Signal(name)
 	}
 	s.pending = nil
+	if s.eow {
+		closeOutput(p)
+	}
+}
+
+// unread tells the process that its output goes nowhere any more, as when `ssh target command | head` has
+// had enough (PROTOCOL section 2.1 of OpenSSH).
+func (s *session) unread() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.eow = true
+	if s.process != nil {
+		closeOutput(s.process)
+	}
+	return true
+}
+
+func closeOutput(p shells.Process) {
+	if c, ok := p.(shells.OutputCloser); ok {
+		_ = c.CloseOutput() // a process that has ended needs no telling
+	}
 }
 
 // deliver passes a signal on. One that comes while the session waits for an approval is kept for the

@@ -177,6 +177,14 @@ func (p *process) Stdin() io.WriteCloser { return p.stdin }
 // Stdout is a pipe from the command.
 func (p *process) Stdout() io.Reader { return &output{p: p, f: p.stdout} }
 
+// CloseOutput closes the pipe from the command. A terminal hangs up.
+func (p *process) CloseOutput() error {
+	if p.pty != nil {
+		return p.Signal(string(ssh.SIGHUP))
+	}
+	return p.stdout.Close()
+}
+
 // Stderr is a pipe from the command.
 func (p *process) Stderr() io.Reader { return &output{p: p, f: p.stderr} }
 

@@ -158,6 +158,12 @@ func (s stdin) Close() error {
 // Stdout is the command's output, or the terminal.
 func (p *process) Stdout() io.Reader { return output{p, p.ch} }
 
+// CloseOutput asks the host to close the command's output (PROTOCOL section 2.1 of OpenSSH).
+func (p *process) CloseOutput() error {
+	_, err := p.ch.SendRequest("eow@openssh.com", false, nil)
+	return err
+}
+
 // An output ends with the session, even where more had come than was read.
 type output struct {
 	p *process
