@@ -445,9 +445,20 @@ func (t Terms) people(n Need, answers []Answer, asked time.Time) []Principal {
 	return people
 }
 
-// samePerson compares by key and by verified e-mail address: one person may come from two issuers.
+// samePerson compares by key, by verified e-mail address and, among those of one kind, by subject: one person may come
+// from two issuers. Two people who share a subject are taken for one, which only keeps them from answering each other.
 func samePerson(a, b Principal) bool {
-	return a.Key == b.Key || a.Email != "" && strings.EqualFold(a.Email, b.Email)
+	if a.Key == b.Key || a.Email != "" && strings.EqualFold(a.Email, b.Email) {
+		return true
+	}
+	subject := a.subject()
+	return subject != "" && a.Kind == b.Kind && subject == b.subject()
+}
+
+// subject is the part of the key that the issuer calls its holder by.
+func (p Principal) subject() string {
+	_, subject, _ := strings.Cut(p.Key, "#")
+	return subject
 }
 
 // mayNot says why somebody can never answer a request of requester: agents do not answer, and nobody answers for

@@ -289,6 +289,8 @@ func TestWhoMayAnswer(t *testing.T) {
 	alice, bob := human("alice", "users", "approvers"), human("bob", "approvers")
 	aliceElsewhere := human("alice", "approvers")
 	aliceElsewhere.Key, aliceElsewhere.Email = "https://other#al", "ALICE@example.com"
+	sameSubject := human("alice", "approvers")
+	sameSubject.Key, sameSubject.Email = "https://other#alice", ""
 	bobsAgent := agent("helper", bob)
 	bobsAgent.Groups = []string{"approvers"}
 	bobBehalf := bob
@@ -305,6 +307,9 @@ func TestWhoMayAnswer(t *testing.T) {
 		{"somebody else for an agent", agent("bot", alice), bob, may, nil},
 		{"oneself", alice, alice, may, policies.ErrOwnRequest},
 		{"oneself from another issuer", alice, aliceElsewhere, may, policies.ErrOwnRequest},
+		{"the same subject of another issuer", alice, sameSubject, may, policies.ErrOwnRequest},
+		{"the same subject, for whom an agent acts", agent("bot", alice), sameSubject, may, policies.ErrOwnRequest},
+		{"the subject of an agent", agent("bob", alice), bob, may, nil},
 		{"one's agent's", agent("bot", alice), alice, may, policies.ErrOwnRequest},
 		{"one's agent's agent's", agent("sub", agent("bot", alice)), alice, may, policies.ErrOwnRequest},
 		{"an agent", alice, bobsAgent, may, policies.ErrNotApprover},
