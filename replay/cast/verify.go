@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -150,8 +151,8 @@ func (c *checker) form(line []byte) error {
 		_, err := parseHeader(line)
 		return err
 	}
-	if line[0] == '#' && !hasPrefix(line, commentPrefix) {
-		return errors.New("is a comment that no recorder of ours wrote")
+	if !written(line) {
+		return errors.New("is a line that no recorder of ours wrote")
 	}
 	e, err := c.rd.parse(line)
 	if err != nil {
@@ -159,11 +160,17 @@ func (c *checker) form(line []byte) error {
 	}
 	switch {
 	case e.Code == 0:
+	case e.Code != '#' && !strings.ContainsRune("oirmx", rune(e.Code)):
+		return errors.New("is an event of no known code")
 	case e.Code != '#':
 		c.counts.Events++
 		if e.Stream != Gate {
 			c.counts.Bytes += uint64(len(e.Data))
 		}
+	case e.Kind == "check" || e.Kind == "seal":
+		return errors.New("is no checkpoint of the form that one has")
+	case e.JSON == nil:
+		return errors.New("is a note of nothing")
 	case e.Kind == "op":
 		c.counts.Ops++
 	case e.Kind == "recovered":
@@ -174,6 +181,18 @@ func (c *checker) form(line []byte) error {
 		c.dropped = d.Dropped
 	}
 	return nil
+}
+
+// written tells whether a line begins as a recorder writes events and comments. A reader is not so strict.
+func written(line []byte) bool {
+	if hasPrefix(line, `#sp {"k":"`) {
+		return true
+	}
+	i := 1
+	for i < len(line) && (line[i] >= '0' && line[i] <= '9' || line[i] == '.') {
+		i++
+	}
+	return line[0] == '[' && i > 1 && hasPrefix(line[i:], `, "`)
 }
 
 func (c *checker) wrong(e *FormatError) {
