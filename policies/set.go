@@ -334,3 +334,21 @@ func syntaxProblem(file string, err error) Problem {
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// A Listed is one policy as its author wrote it.
+type Listed struct {
+	Ref  Ref
+	Text string
+}
+
+// List returns the text of each policy, in the order they were given.
+func (s *Set) List() []Listed {
+	if s == nil {
+		return nil
+	}
+	all := make([]Listed, len(s.policies))
+	for i, p := range s.policies {
+		all[i] = Listed{p.ref, strings.TrimSpace(p.source[p.start:p.end])}
+	}
+	return all
+}

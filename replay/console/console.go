@@ -119,6 +119,15 @@ func (c *Console) routes() {
 	m.HandleFunc("POST /sessions/{id}/verify", c.form(c.verify))
 	m.HandleFunc("POST /sessions/{id}/end", c.form(c.end))
 
+	m.HandleFunc("GET /sessions/{id}/text", c.page(c.textPage))
+	m.HandleFunc("GET /search", c.page(c.searchPage))
+	m.HandleFunc("GET /search/results.csv", c.page(c.exportCSV))
+	m.HandleFunc("GET /search/results.json", c.page(c.exportJSON))
+	m.HandleFunc("POST /search/saved", c.form(c.saveSearch))
+	m.HandleFunc("POST /search/forget", c.form(c.forgetSearch))
+	m.HandleFunc("GET /rules", c.page(c.rulesPage))
+	m.HandleFunc("GET /audit", c.page(c.auditPage))
+
 	m.HandleFunc("GET /approvals", c.page(c.approvalList))
 	m.HandleFunc("GET /approvals/events", c.page(c.approvalEvents))
 	m.HandleFunc("GET /approvals/{id}", c.page(c.approvalPage))

@@ -33,6 +33,10 @@ type Options struct {
 	Approvals  Approvals
 	// Ender ends running sessions. Nil: the pages do not offer it.
 	Ender Ender
+	// Rules are the targets and policies in force. Nil: there is no page of them.
+	Rules Rules
+	// Alarms returns what an operator must know, the latest first. Nil: the overview has none but the ledger's.
+	Alarms func() []Alarm
 
 	// Idle and Lifetime end a sign-in: after so long without a click, and in any case. Default 30
 	// minutes and 10 hours. Rights are asked for anew at every request, but groups are those of the
@@ -106,7 +110,8 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%s refused: %s", r.Action
 
 // Audit takes what happened at the console; [ledger.Ledger] is one. An error stops what was about to
 // happen: nobody looks at a recording unnoticed. The kinds are console.signin, recording.viewed,
-// recording.played, recording.followed, recording.downloaded, recording.verified, hold.answered,
+// recording.played, recording.read, recording.followed, recording.downloaded, recording.verified,
+// console.searched, console.exported, console.audit-viewed, hold.answered,
 // hold.answer-refused, hold.withdrawn, advance.given, advance.revoked, session.end-asked and console.refused.
 type Audit interface {
 	AddAudit(ctx context.Context, e ledger.Event) error
@@ -118,6 +123,12 @@ type Ledger interface {
 	Session(ctx context.Context, id string) (ledger.Session, error)
 	Operations(ctx context.Context, sessionID string, after int64, limit int) ([]ledger.Operation, int64, error)
 	SearchOperations(ctx context.Context, f ledger.OperationFilter) ([]ledger.Operation, string, error)
+	Find(ctx context.Context, f ledger.Find) (ledger.Found, error)
+	Shown(ctx context.Context, sessionID string) (ledger.ShownState, error)
+	SaveSearch(ctx context.Context, identity string, s ledger.SavedSearch) error
+	DropSearch(ctx context.Context, identity, name string) error
+	SavedSearches(ctx context.Context, identity string) ([]ledger.SavedSearch, error)
+	Audit(ctx context.Context, f ledger.AuditFilter) ([]ledger.Event, string, error)
 	Holds(ctx context.Context, f policies.HoldFilter) ([]policies.Hold, error)
 }
 
@@ -135,6 +146,28 @@ type Reels interface {
 	View(ctx context.Context, id string, more bool, wait time.Duration) (reel.View, error)
 	Segment(ctx context.Context, id string, v reel.View, n int) (*reel.Reading, error)
 	Live(ctx context.Context, id string, v reel.View, follow reel.OpenFunc) (*reel.Reading, error)
+}
+
+// Rules say what the gate decides by. They are asked at every look, so that a page shows what is in force.
+type Rules interface {
+	Targets() []Target
+	Policies() []policies.Listed
+}
+
+// Target is a target as an auditor sees it: nothing of its credentials.
+type Target struct {
+	policies.Target
+	Description string
+	Address     string // host:port, "" where the kind has none
+	Login       string // the default user
+}
+
+// Alarm is something that went wrong at this gate.
+type Alarm struct {
+	At      time.Time
+	What    string // of what: "record", "ship"
+	Session string // "" when it is about no session
+	Text    string
 }
 
 // Approvals is the part of [policies.Desk] that answers.

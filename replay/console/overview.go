@@ -17,6 +17,8 @@ type overviewView struct {
 	Waiting             []card
 	Denied              []deniedRow
 	Day                 day
+	Holds               holdsDay
+	Alarms              []alarmRow
 }
 
 // day is what the last 24 hours hold.
@@ -62,6 +64,9 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request, v *visit) err
 			return err
 		}
 		view.Waiting = c.cards(v, holds)
+		if view.Holds, err = c.holdsOfDay(r, v, c.now().Add(-dayLength)); err != nil {
+			return err
+		}
 	}
 	if view.MayList {
 		if err := c.overviewSessions(r, v, &view); err != nil {
@@ -82,6 +87,9 @@ func (c *Console) overviewSessions(r *http.Request, v *visit, view *overviewView
 	since := c.now().Add(-dayLength)
 	all, capped, err := c.sessionsSince(r, v, since, whose)
 	if err != nil {
+		return err
+	}
+	if view.Alarms, err = c.alarms(r, v, all, since); err != nil {
 		return err
 	}
 	view.Day = count(all, since, c.now())

@@ -67,8 +67,10 @@ func (c *Console) functions() template.FuncMap {
 		"span":      span,
 		"offset":    offset,
 		"action":    actionWord,
-		"seconds":   func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) },
+		"seconds":   secondsOf,
 		"size":      size,
+		"detail":    detail,
+		"moment":    func(id string, d time.Duration) string { return "/sessions/" + id + "#t=" + secondsOf(d) },
 		"facts":     factList,
 		"decision":  decisionWord,
 		"state":     stateOf,
@@ -80,6 +82,9 @@ func (c *Console) functions() template.FuncMap {
 		"succeeded": func(status *int) bool { return status != nil && *status == 0 },
 	}
 }
+
+// secondsOf is a moment of a session as links have it.
+func secondsOf(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
 
 // render writes a page, or nothing but an error if it cannot be made whole.
 func (c *Console) render(w http.ResponseWriter, r *http.Request, v *visit, status int, page, title string, body any) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -122,7 +123,8 @@ func network(source string) string {
 // AuditFilter chooses audit events. The zero value chooses all.
 type AuditFilter struct {
 	Kind         string // exact
-	Actor        string // key
+	Actor        string // key, or name
+	Denied       bool   // only what anybody can cause, and was denied
 	Source       string // exact
 	SessionID    string
 	Target       string
@@ -137,7 +139,14 @@ type AuditFilter struct {
 func (l *Ledger) Audit(ctx context.Context, f AuditFilter) ([]Event, string, error) {
 	w := &where{kind: l.kind}
 	w.equal("kind", f.Kind)
-	w.equal("actor_key", f.Actor)
+	if strings.Contains(f.Actor, "#") {
+		w.equal("actor_key", f.Actor)
+	} else {
+		w.equal("actor_name", f.Actor)
+	}
+	if f.Denied {
+		w.and("denied <> 0")
+	}
 	w.equal("source", f.Source)
 	w.equal("session_id", f.SessionID)
 	w.equal("target", f.Target)

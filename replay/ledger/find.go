@@ -19,6 +19,7 @@ type Find struct {
 	Identity string // key, name or e-mail of who had the session
 	Behalf   string // the same, of whom they acted for in the end
 	Target   string // name
+	Of       string // key of either of both
 
 	SessionID    string
 	Since, Until time.Time // in [Since, Until)
@@ -54,6 +55,7 @@ type Found struct {
 const (
 	findRows  = 3000                   // that an index of texts names
 	scanRows  = 15_000                 // one after the other
+	fewRows   = 5000                   // that another index names: fewer are looked at one by one
 	findTime  = 90 * time.Millisecond  // after which no further query is begun
 	queryTime = 100 * time.Millisecond // after which an index of texts is given up for this page
 )
@@ -171,6 +173,10 @@ func (s *search) sessions(ctx context.Context, f Find) error {
 	}
 	if len(behalf) > 0 {
 		add(of("behalf_key") + " IN (" + s.list(behalf) + ")")
+	}
+	if f.Of != "" {
+		key := s.w.arg(f.Of)
+		add("(" + of("identity_key") + " = " + key + " OR " + of("behalf_key") + " = " + key + ")")
 	}
 	if f.Target != "" {
 		add(of("target") + " = " + s.w.arg(f.Target))
@@ -310,11 +316,11 @@ func (s *search) narrowest(ctx context.Context, f Find) error {
 	}
 	for _, w := range ways {
 		var n int
-		err := s.l.row(ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s o WHERE %s LIMIT %d) few", s.table, w.cond, scanRows), []any{w.arg}, &n)
+		err := s.l.row(ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s o WHERE %s LIMIT %d) few", s.table, w.cond, fewRows), []any{w.arg}, &n)
 		if err != nil {
 			return err
 		}
-		if n < scanRows {
+		if n < fewRows {
 			s.narrow, s.args, s.grams = w.cond, []any{w.arg}, ""
 			return nil
 		}
@@ -326,7 +332,9 @@ func (s *search) narrowest(ctx context.Context, f Find) error {
 func (s *search) step(ctx context.Context, want int) ([]Hit, int64, error) {
 	switch {
 	case s.narrow != "":
-		rows, err := s.rows(ctx, "o.n IN (SELECT o.n FROM "+s.table+" o WHERE "+s.shift(s.narrow)+")", want, s.args...)
+		// Materialized, so that no planner thinks it better to go through all rows in the order that is wanted.
+		few := fmt.Sprintf("WITH few AS MATERIALIZED (SELECT * FROM %s o WHERE %s AND o.n < %d) ", s.table, s.shift(s.narrow), s.below)
+		rows, err := s.read(s.l.query(ctx, few+s.query("few", fmt.Sprintf("o.n >= %d", s.least), want), append(slices.Clip(s.w.args), s.args...)...))
 		return rows, down(rows, want, s.least), err
 	case s.grams != "" && s.l.kind == inSQLite:
 		return s.byIndex(ctx, want)
@@ -364,13 +372,13 @@ func (s *search) byScan(ctx context.Context, want int) ([]Hit, int64, error) {
 }
 
 // rows reads rows that meet the filter and cond, the last stored first.
-func (s *search) rows(ctx context.Context, cond string, want int, more ...any) ([]Hit, error) {
-	return s.read(s.l.query(ctx, s.query(cond, want), append(slices.Clip(s.w.args), more...)...))
+func (s *search) rows(ctx context.Context, cond string, want int) ([]Hit, error) {
+	return s.read(s.l.query(ctx, s.query(s.table, cond, want), s.w.args...))
 }
 
-func (s *search) query(cond string, want int) string {
+func (s *search) query(from, cond string, want int) string {
 	conds := append(slices.Clip(s.w.conds), fmt.Sprintf("o.n < %d", s.below), cond)
-	return "SELECT " + s.columns + " FROM " + s.table + " o WHERE " + strings.Join(conds, " AND ") + " ORDER BY o.n DESC LIMIT " + strconv.Itoa(want)
+	return "SELECT " + s.columns + " FROM " + from + " o WHERE " + strings.Join(conds, " AND ") + " ORDER BY o.n DESC LIMIT " + strconv.Itoa(want)
 }
 
 func (s *search) read(rows *sql.Rows, err error) ([]Hit, error) {
@@ -481,7 +489,7 @@ func (s *search) byPlanner(ctx context.Context, want int) (all []Hit, err error)
 	if _, err := t.ExecContext(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d", queryTime.Milliseconds())); err != nil {
 		return nil, named(err)
 	}
-	rows, err := t.QueryContext(ctx, s.query(fmt.Sprintf("o.n >= %d", s.least), want), s.w.args...)
+	rows, err := t.QueryContext(ctx, s.query(s.table, fmt.Sprintf("o.n >= %d", s.least), want), s.w.args...)
 	all, err = s.read(rows, named(err))
 	if canceledByServer(err) {
 		return nil, errTooSlow

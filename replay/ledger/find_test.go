@@ -98,6 +98,8 @@ func TestFind(t *testing.T) {
 			{"nobody", ledger.Find{Identity: "nobody"}, 0},
 			{"on whose behalf", ledger.Find{Behalf: "Boss"}, 20},
 			{"on whose behalf, by key", ledger.Find{Behalf: "https://id.example#boss", Decision: "deny"}, 1},
+			{"of somebody", ledger.Find{Of: "https://id.example#boss"}, 20},
+			{"of somebody else", ledger.Find{Of: "https://id.example#u1", Text: "rm -rf"}, 2},
 			{"exit 0", ledger.Find{Exit: "0"}, 40},
 			{"exit 2", ledger.Find{Exit: "2", Decision: "deny"}, 1},
 			{"failed", ledger.Find{Exit: "failed", Text: "rm -rf"}, 3},

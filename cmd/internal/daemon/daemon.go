@@ -45,6 +45,7 @@ type Daemon struct {
 	desk      *policies.Desk
 	archive   *replay.Archive
 	reels     *reel.Shelf
+	alarms    alarms
 	library   *replay.Library // the same recordings, for the gate's own housekeeping
 	targets   *sshd.Directory
 	openers   []func() error // to close, in order

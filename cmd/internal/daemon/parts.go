@@ -134,6 +134,7 @@ func (d *Daemon) openArchive(ctx context.Context) error {
 		MinFree: d.config.Recordings.MinFree, Keep: keep(&d.config.Recordings),
 		OnAlarm: func(a replay.Alarm) {
 			d.metrics.Alarm(a)
+			d.alarms.add(a)
 			d.log.Error("recording alarm", "session", a.Session, "what", a.What, "error", a.Err)
 		},
 	})

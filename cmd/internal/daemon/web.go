@@ -105,7 +105,7 @@ func (d *Daemon) newConsole(issuer *config.Issuer) (*console.Console, error) {
 			Issuer: issuer.URL, ClientID: d.config.Console.ClientID, ClientSecret: secret, Scopes: issuer.Scopes,
 			Verifier: enriched{d.verifier, enricher(d.config)},
 		},
-		Gate: webGate{d}, Audit: d.ledger, Ledger: d.ledger, Recordings: d.archive, Reels: d.reels, Approvals: d.desk, Ender: ender{d.ledger}, Log: d.log,
+		Gate: webGate{d}, Audit: d.ledger, Ledger: d.ledger, Recordings: d.archive, Reels: d.reels, Approvals: d.desk, Ender: ender{d.ledger}, Rules: rules{d}, Alarms: d.alarms.latest, Log: d.log,
 	})
 }
 
