@@ -311,7 +311,7 @@ function contrast() {
 async function shoot() {
   mkdirSync(shots, { recursive: true });
   const lonely = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
-  for (const [size, width, height] of [["laptop", 1440, 900], ["phone", 390, 844]]) {
+  for (const [size, width, height] of [["laptop", 1366, 768], ["phone", 390, 844]]) {
     for (const colorScheme of ["light", "dark"]) {
       const out = await (await lonely.newContext({ viewport: { width, height }, colorScheme })).newPage();
       await out.goto(`${base}/signin`);
@@ -325,10 +325,11 @@ async function shoot() {
       await tab.emulateMedia({ colorScheme });
       for (const [name, path] of [["overview", "/"], ["sessions", "/sessions"], ["filtered", "/sessions?who=ada&decision=deny"], ["none", "/sessions?q=nothinglikeit"],
         ["session", "/sessions/20261124s00ada00001a#t=73"], ["live", "/sessions/20261124s00bot00002b"], ["recovered", "/sessions/20261124s00gra00008h#t=4"],
-        ["hostile", "/sessions/20261124s00mal00005e#t=3"], ["approvals", "/approvals"], ["approval", "/approvals/hz4t8n2c"], ["missing", "/sessions/nosuchsession"]]) {
+        ["hostile", "/sessions/20261124s00mal00005e#t=3"], ["search", "/search"], ["found", "/search?q=systemctl"], ["found-screen", "/search?q=checkout&in=screen"], ["found-none", "/search?q=nothinglikeit&decision=deny"],
+        ["text", "/sessions/20261124s00ada00001a/text"], ["long-name", "/sessions/20261124s00lin0000bm"], ["rules", "/rules"], ["audit", "/audit"], ["approvals", "/approvals"], ["approval", "/approvals/hz4t8n2c"], ["missing", "/sessions/nosuchsession"]]) {
         await tab.goto("about:blank");
         await tab.goto(base + path);
-        if (path.startsWith("/sessions/2026")) await tab.waitForFunction(() => document.documentElement.dataset.player);
+        if (path.startsWith("/sessions/2026") && !path.endsWith("/text")) await tab.waitForFunction(() => document.documentElement.dataset.player);
         await tab.waitForTimeout(900);
         await tab.screenshot({ path: join(shots, `${name}-${size}-${colorScheme}.png`), fullPage: true });
       }

@@ -100,7 +100,10 @@ func newFixture(t testing.TB, edit ...func(*Options)) *fixture {
 	o := Options{
 		BaseURL: f.url, GateName: "gate.example.com",
 		SignIn: SignIn{Issuer: f.url + "/oidc", ClientID: devidp.Console, Verifier: verifier},
-		Gate:   f.gate, Audit: f.ledger, Ledger: f.ledger, Recordings: f.shelf, Reels: reels, Approvals: f.desk, Ender: f.ender,
+		Gate:   f.gate, Audit: f.ledger, Ledger: f.ledger, Recordings: f.shelf, Reels: reels, Approvals: f.desk, Ender: f.ender, Rules: inForce{set},
+		Alarms: func() []Alarm {
+			return []Alarm{{At: time.Now().Add(-13 * time.Minute), What: "ship", Session: "20261124s00ada00001a", Text: "put casts/20261124s00ada00001a: 503 Slow Down"}}
+		},
 		Log: slog.New(slog.NewTextHandler(f.log, nil)),
 	}
 	for _, e := range edit {
@@ -138,6 +141,20 @@ func (l *logbook) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// inForce are rules by the policies that ship with the product.
+type inForce struct{ set *policies.Set }
+
+func (r inForce) Policies() []policies.Listed { return r.set.List() }
+
+func (inForce) Targets() []Target {
+	return []Target{
+		{Target: policies.Target{Name: "db1", Kind: "postgres", Labels: map[string]string{"env": "prod", "data": "personal"}}, Description: "The shop's database", Address: "db1.internal:5432", Login: "app"},
+		{Target: policies.Target{Name: "demo", Kind: "shell"}, Description: "A shell on the gate itself, sandboxed"},
+		{Target: policies.Target{Name: "web1", Kind: "ssh", Labels: map[string]string{"env": "prod"}}, Address: "web1.internal:22", Login: "deploy"},
+		{Target: policies.Target{Name: "<script>window.owned=1</script>\u202e", Kind: "ssh", Labels: map[string]string{"<b>": "\x1b[2J"}}, Address: "a-very-long-host-name-that-somebody-chose.eu-central-1.compute.internal.example.com:22"},
+	}
 }
 
 // ruled is a gate by the policies that ship with the product.

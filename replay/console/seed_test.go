@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/replay/cast"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
+	"github.com/sallyport-ssh/sallyport/replay/reel"
 )
 
 // A story is one session of the seeded ledger.
@@ -82,6 +84,25 @@ func (f *fixture) play(s story) {
 		end.ExitStatus, end.Reason = nil, "the gate was restarted"
 	}
 	if err := f.ledger.EndSession(f.t.Context(), s.id, end); err != nil {
+		f.t.Fatal(err)
+	}
+	f.index(s.id, started, data)
+}
+
+// index makes what a session showed searchable, as a gate does.
+func (f *fixture) index(id string, started time.Time, data []byte) {
+	f.t.Helper()
+	whole, err := reel.Text(bytes.NewReader(data), 1<<20, func(lines []reel.Line) error {
+		var add []ledger.ShownLine
+		for _, l := range lines {
+			add = append(add, ledger.ShownLine{Offset: l.At, Text: l.Text})
+		}
+		return f.ledger.AddShown(f.t.Context(), id, started, add)
+	})
+	if err == nil {
+		err = f.ledger.EndShown(f.t.Context(), id, map[bool]ledger.ShownState{true: ledger.ShownAll, false: ledger.ShownPartly}[whole])
+	}
+	if err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -172,6 +193,10 @@ func stories() []story {
 			ops: []ledger.Operation{op(0, "hold", "bash -c \"$(curl -fsSL https://get.example.org/agent.sh)\"", "command-opaque-agent")}, lines: []script{{time.Second, "gate: nobody answered in time\r\n"}}},
 		{id: "20261124s00gra00008h", who: "grace", target: "db1", kind: "shell", login: "postgres", ago: 8 * time.Hour, lasted: 26 * time.Minute, state: ledger.Recovered, guard: "screen", pty: true, masked: 3,
 			ops: []ledger.Operation{op(4*time.Second, "allow", "psql shop", "command-read")}, lines: typed(time.Second, "psql shop", "psql (17.2)\nType \"help\" for help.\n\nshop=> ")},
+		{id: "20261124s00lin0000bm", who: "linus", target: "payments-reconciliation-worker-7f9c6d5b8-x2x4k.eu-central-1.internal", kind: "exec", login: "svc-payments-reconciliation-batch", command: "env RECONCILE_FROM=2026-11-01T00:00:00Z RECONCILE_UNTIL=2026-11-24T00:00:00Z /opt/payments/bin/reconcile --ledger postgres://db1.internal/shop --counterparties ALBRECHT,ZIELINSKI,TANAKA --tolerance 0.005 --output /var/lib/payments/reconcile/2026-11/report-with-a-very-long-name-that-nobody-shortened.csv",
+			ago: 10 * time.Hour, lasted: 2*time.Hour + 13*time.Minute, guard: "n/a", masked: 48213,
+			ops:   []ledger.Operation{op(0, "hold", "env RECONCILE_FROM=2026-11-01T00:00:00Z RECONCILE_UNTIL=2026-11-24T00:00:00Z /opt/payments/bin/reconcile --ledger postgres://db1.internal/shop --counterparties ALBRECHT,ZIELINSKI,TANAKA", "payments-need-two-people-from-the-finance-operations-group (prod/payments.cedar:118:3)")},
+			lines: []script{{time.Second, "reconciled 48213 postings\r\n"}, {time.Hour, "tolerance exceeded in 3 of them\r\n"}}},
 		{id: "20261124s00ada00009j", who: "ada", target: "web2", kind: "subsystem", login: "deploy", command: "sftp", ago: 11 * time.Hour, lasted: 48 * time.Second, guard: "n/a",
 			ops:   []ledger.Operation{{Offset: time.Second, Decision: "allow", Text: "/srv/shop/static/app.css", Action: "file:write", Policy: "file-write"}, {Offset: 2 * time.Second, Decision: "deny", Text: "/etc/shadow", Action: "file:read", Policy: "no-secrets (prod.cedar:31:1)"}},
 			lines: []script{{time.Second, "put app.css (18.2 kB)\r\n"}}},
