@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/sallyport-ssh/sallyport/filters/sftp"
@@ -24,7 +25,13 @@ type fileSession struct {
 
 	mu     sync.Mutex // one packet at a time to the client, from both directions
 	client io.Writer
+
+	home chan struct{} // closed when it is known what paths are relative to, or never will be
 }
+
+// homeID is the id of the gate's own request, which asks what paths are relative to. It is answered before
+// any request of the client's is sent, so that it can be no other's.
+const homeID = 0x53414c59
 
 // fileChunk is how much of a transfer is moved at once: a few packets of the usual 32 KiB.
 const fileChunk = 128 << 10
@@ -35,7 +42,7 @@ func (s *session) relayFiles(p shells.Process) (shells.Exit, error) {
 	defer stop()
 	s.attach(p)
 	defer s.attach(nil)
-	f := &fileSession{s: s, tracker: sftp.NewTracker(sftp.Limits{}), server: p.Stdin(), client: s.ch}
+	f := &fileSession{s: s, tracker: sftp.NewTracker(sftp.Limits{}), server: p.Stdin(), client: s.ch, home: make(chan struct{})}
 	// Not waited for here: it ends when the client's input does, or with the channel.
 	s.c.wg.Go(func() {
 		if err := f.fromClient(); err != nil {
@@ -110,6 +117,12 @@ func (f *fileSession) flush(out *[]byte) error {
 // called before anything that may take long, so that nothing already admitted waits for a human.
 func (f *fileSession) request(p sftp.Packet, flush func() error) ([]byte, error) {
 	r, err := sftp.Parse(p)
+	if err == nil && r.Op != sftp.Init {
+		err = f.settle(flush)
+	}
+	if why := cause(f.s.ctx); why != nil {
+		return nil, why
+	}
 	if err == nil {
 		err = f.tracker.Resolve(&r)
 	}
@@ -138,7 +151,38 @@ func (f *fileSession) request(p sftp.Packet, flush func() error) ([]byte, error)
 	if err := f.tracker.Sent(&r); err != nil {
 		return nil, f.answer(r.ID, sftp.StatusFor(err), err.Error())
 	}
+	if r.Op == sftp.Init {
+		return f.askHome(r.Relay(p))
+	}
 	return r.Relay(p), nil
+}
+
+// askHome adds the gate's own question to the client's INIT.
+func (f *fileSession) askHome(init sftp.Packet) ([]byte, error) {
+	question := sftp.AppendRealpath(nil, homeID, ".")
+	r, err := sftp.Parse(question)
+	if err == nil {
+		err = f.tracker.Sent(&r)
+	}
+	return slices.Concat(init, question), err
+}
+
+// settle waits until it is known what paths are relative to: a relative path that is decided on by its text
+// alone means something else to the server.
+func (f *fileSession) settle(flush func() error) error {
+	select {
+	case <-f.home:
+		return nil
+	default:
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	select {
+	case <-f.home:
+	case <-f.s.ctx.Done():
+	}
+	return nil
 }
 
 // actions are the policies' words for what a request needs.
@@ -150,11 +194,14 @@ var actions = map[sftp.Class]string{
 // admit decides on one thing that a request needs. Looking at names and attributes is decided on like
 // reading, and only written down when it is not let through.
 func (f *fileSession) admit(r *sftp.Request, need sftp.Need) error {
-	path, _ := f.tracker.Abs(need.Path)
+	path, known := f.tracker.Abs(need.Path)
+	if !known {
+		return publicError("the server does not say what relative paths are relative to; use absolute ones")
+	}
 	facts := r.Facts()
 	facts["path"], facts["login"], facts["source"] = path, f.s.route.login, f.s.c.source.String()
 	text := r.Op.String() + " " + path
-	if other := r.NewPath + r.Target; other != "" { // a request has one or the other
+	if other := f.otherPath(r); other != "" {
 		facts["target_path"] = other
 		text += " -> " + other
 	}
@@ -167,6 +214,23 @@ func (f *fileSession) admit(r *sftp.Request, need sftp.Need) error {
 		SessionID: s.id, ConnectionID: s.c.id, Principal: s.c.principal, Target: s.route.target.Target,
 		Action: actions[need.Class], Text: text, Facts: facts, Justification: s.asked.reason,
 	}, w)
+}
+
+// otherPath is the second path of a rename or a link, absolute; "" for other requests. What a symbolic link
+// says stays as it is: the server reads it only when the link is followed.
+func (f *fileSession) otherPath(r *sftp.Request) string {
+	other := r.NewPath
+	switch r.Op {
+	case sftp.Symlink:
+		return r.Target
+	case sftp.Hardlink:
+		other = r.Target
+	}
+	if other == "" {
+		return ""
+	}
+	other, _ = f.tracker.Abs(other) // known: admit asked
+	return other
 }
 
 // quiet writes down only what is not simply allowed.
@@ -191,6 +255,7 @@ func (f *fileSession) answer(id uint32, code sftp.Status, message string) error 
 
 // fromServer shows replies until the server's output ends.
 func (f *fileSession) fromServer(from io.Reader) error {
+	defer f.settled()
 	var split sftp.Splitter
 	buf := make([]byte, fileChunk)
 	var out []byte
@@ -230,12 +295,27 @@ func (f *fileSession) reply(p sftp.Packet) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.ID == homeID && f.settled() {
+		return nil, nil // the gate's own question
+	}
 	if file != nil {
 		if err := f.note(*file, "closed"); err != nil {
 			return nil, err
 		}
 	}
 	return r.Relay(p), nil
+}
+
+// settled says that it is known what paths are relative to, or never will be. It reports whether that was
+// not said before. Called by fromServer's goroutine alone.
+func (f *fileSession) settled() bool {
+	select {
+	case <-f.home:
+		return false
+	default:
+		close(f.home)
+		return true
+	}
 }
 
 // note records what became of a file: how much was read and written, with which SHA-256, as a fact and

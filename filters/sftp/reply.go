@@ -120,6 +120,14 @@ func AppendInit(dst []byte) []byte {
 	return finish(binary.BigEndian.AppendUint32(dst, Version), start)
 }
 
+// AppendRealpath appends a REALPATH request, by which a relay learns what paths are relative to.
+func AppendRealpath(dst []byte, id uint32, path string) []byte {
+	start := len(dst)
+	dst = append(dst, 0, 0, 0, 0, typeRealpath)
+	dst = binary.BigEndian.AppendUint32(dst, id)
+	return finish(appendString(dst, path), start)
+}
+
 func appendString[T ~string | ~[]byte](dst []byte, s T) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(s)))
 	return append(dst, s...)

@@ -328,8 +328,8 @@ func (t *Tracker) End() []File {
 }
 
 // Abs returns p absolute and without "." and "..", by its text alone. A relative path counts from the folder
-// in which the server starts, which most clients ask for first; before that, known is false and the result is
-// relative.
+// in which the server starts, which the answer to a REALPATH of "." tells; before that, known is false, the
+// result is relative, and nothing must be decided by it.
 func (t *Tracker) Abs(p string) (abs string, known bool) {
 	if path.IsAbs(p) {
 		return path.Clean(p), true
