@@ -420,6 +420,7 @@ func (s *Set) Check() Problems {
 			}
 		}
 	}
+	problems = append(problems, s.unanswerable()...)
 	if permits == 0 {
 		p := s.policies[0]
 		problems = append(problems, p.problem(p.start, "the set has no permit: everything is denied", "see policies/README.md"))

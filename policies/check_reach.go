@@ -1,6 +1,9 @@
 package policies
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
@@ -170,4 +173,44 @@ func (a *action) in(n ast.IsNode) (in, known bool) {
 		return in, true
 	}
 	return false, false
+}
+
+// unanswerable finds holds for groups whom no policy lets give an approval: what they hold waits for nobody.
+func (s *Set) unanswerable() Problems {
+	var problems Problems
+	for _, p := range s.policies {
+		if !p.holds {
+			continue
+		}
+		for _, n := range p.terms.needs() {
+			groups := n.Groups
+			for _, e := range n.Escalate {
+				groups = union(groups, e.Groups)
+			}
+			for _, g := range groups {
+				if s.mayGive(g) {
+					continue
+				}
+				problems = append(problems, p.problem(find(p.source, p.start, p.end, "@", "hold"), fmt.Sprintf("no policy lets %s give an approval", g),
+					fmt.Sprintf("add: permit (principal is Human in Group::%q, action in [Action::\"approval:give\", Action::\"approval:list\"], resource);", g)))
+			}
+		}
+	}
+	return problems
+}
+
+// mayGive reports whether some policy may let somebody of a group give an approval, as far as its scope says.
+func (s *Set) mayGive(group string) bool {
+	return slices.ContainsFunc(s.byAction["approval:give"], func(p *policy) bool {
+		uid := cedar.EntityUID{Type: typeGroup, ID: cedar.String(group)}
+		switch scope := p.tree.Principal.(type) {
+		case ast.ScopeTypeIn:
+			return p.permit && scope.Entity == uid
+		case ast.ScopeTypeIsIn:
+			return p.permit && scope.Type == typeHuman && scope.Entity == uid
+		case ast.ScopeTypeIs:
+			return p.permit && scope.Type == typeHuman
+		}
+		return p.permit
+	})
 }

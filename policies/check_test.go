@@ -62,6 +62,10 @@ func TestBadPolicies(t *testing.T) {
 @id("b") @hold("x") permit (principal, action == Action::"command:run", resource);`, "1:1", "warning: never lets anything pass: b"},
 		{"said before", `@id("a") permit (principal, action, resource);
 @id("b") permit (principal, action == Action::"command:run", resource);`, "2:1", "warning: says nothing that a"},
+		{"held for those who may not answer", `@id("a") @hold("dba") permit (principal, action == Action::"command:run", resource);
+@id("b") permit (principal is Human in Group::"approvers", action == Action::"approval:give", resource);`, "1:10", `warning: no policy lets dba give an approval`},
+		{"escalated to those who may not answer", `@id("a") @hold("dba") @escalate("1m: leads") permit (principal, action == Action::"command:run", resource);
+@id("b") permit (principal is Human in Group::"dba", action == Action::"approval:give", resource);`, "1:10", `warning: no policy lets leads give an approval`},
 		{"nothing is permitted", `@id("a") forbid (principal, action, resource);`, "1:1", "warning: the set has no permit"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -202,7 +202,8 @@ var errAdvance = publicError("say what: `preapprove --identity KEY [--behalf KEY
 
 // preapprove answers before anybody asks.
 func (g *gateCall) preapprove() error {
-	a := policies.Advance{ID: NewHoldID(), By: g.c.principal, Action: "command:run", Uses: 1, Via: "ssh", Text: g.text}
+	a := advanceOf(g)
+	a.By = g.c.principal
 	if err := g.readAdvance(&a); err != nil {
 		return err
 	}
@@ -225,6 +226,11 @@ func (g *gateCall) preapprove() error {
 		return errors.Join(err, revoked)
 	}
 	return g.print(a, func(w io.Writer) { writeAdvance(w, a) })
+}
+
+// advanceOf is what an approval in advance is where nothing else is said.
+func advanceOf(g *gateCall) policies.Advance {
+	return policies.Advance{ID: NewHoldID(), Action: "command:run", Uses: 1, Via: "ssh", Text: g.text}
 }
 
 // publicAdvance shows what is wrong with an approval in advance to whoever wrote it: the text is theirs.

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +42,28 @@ on_call:
 		if got := r.At(tt.who, at).Groups; len(got) != tt.want {
 			t.Errorf("%s at %s is in %v", tt.who.Key, tt.at, got)
 		}
+	}
+}
+
+var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
+
+// The configuration that the guide for approvers shows is one.
+func TestApproversGuideLoads(t *testing.T) {
+	text, err := os.ReadFile("../../../policies/APPROVING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := good
+	blocks := yamlBlock.FindAllSubmatch(text, -1)
+	for _, m := range blocks {
+		whole += string(m[1])
+	}
+	c, err := Load(write(t, whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(blocks) != 2 || len(c.OnCall) != 1 || len(c.OnCall[0].Shifts) != 2 || len(c.Webhooks) != 2 {
+		t.Errorf("%d blocks: %+v, %+v", len(blocks), c.OnCall, c.Webhooks)
 	}
 }
 
