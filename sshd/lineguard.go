@@ -38,6 +38,7 @@ type lineGuard struct {
 const (
 	minRest   = 60 * time.Millisecond  // when nothing depends on it but the comfort of a full-screen program
 	shownRest = 250 * time.Millisecond // when the line is known from the screen alone
+	lateRest  = 800 * time.Millisecond // when the screen does not show what was typed
 	maxRest   = 2 * time.Second
 	firstLag  = 60 * time.Millisecond // until the first echo was seen
 	restQuiet = 40 * time.Millisecond // between the parts of what a shell draws
@@ -235,8 +236,11 @@ func (g *lineGuard) settle(ctx context.Context, s line.Stop) line.View {
 		g.mu.Lock()
 		v := g.r.Look(s)
 		rest := max(4*g.lag, minRest)
-		if v.Seen != line.Both && v.Seen != line.Nothing {
+		switch v.Seen {
+		case line.Screen:
 			rest = max(rest, shownRest)
+		case line.Differ, line.Hidden:
+			rest = max(rest, lateRest)
 		}
 		since, waits := time.Since(g.sent), !g.echoed
 		g.mu.Unlock()

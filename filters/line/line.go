@@ -109,11 +109,20 @@ type Reader struct {
 
 // New follows a terminal of this size.
 func New(cols, rows int) *Reader {
+	cols, rows = size(cols, rows)
 	return &Reader{screen: term.New(cols, rows), known: true, marks: -1}
 }
 
 // Resize is told the terminal's new size.
-func (r *Reader) Resize(cols, rows int) { r.screen.Resize(cols, rows) }
+func (r *Reader) Resize(cols, rows int) { r.screen.Resize(size(cols, rows)) }
+
+// size is what programs take for the size of a terminal that does not know its own.
+func size(cols, rows int) (int, int) {
+	if cols <= 0 || rows <= 0 {
+		return 80, 24
+	}
+	return cols, rows
+}
 
 // Output is told what the target writes, before anything of it is masked.
 func (r *Reader) Output(p []byte) {
