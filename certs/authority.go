@@ -91,6 +91,9 @@ type Grant struct {
 	SourceAddress []string      // the gate's own; nil: any
 	Validity      time.Duration // 0: one minute, at most five
 	KeyID         string        // names identity and session, for the target's log
+	// PortForwarding lets a shell's connection forward ports: the gate listens on the target's loopback interface, and
+	// the shell asks there before it runs a command.
+	PortForwarding bool
 }
 
 // An Authority holds the keys that sign. Behind it stand two of smallstep's, because one knows only
@@ -277,6 +280,9 @@ func (a *Authority) SignTarget(ctx context.Context, key ssh.PublicKey, g Grant) 
 		principals: []string{g.Login}, forceCommand: g.ForceCommand}
 	if g.ForceCommand == "" {
 		t.extensions = map[string]string{"permit-pty": ""}
+		if g.PortForwarding {
+			t.extensions["permit-port-forwarding"] = ""
+		}
 	}
 	return a.signSSH(ctx, a.targets, t)
 }

@@ -38,6 +38,7 @@ type session struct {
 	eow     bool           // the client reads no more output
 
 	tail      tail
+	level     string // how a terminal's commands are known; "" until it was asked for
 	lastAsked string // id of the operation that was decided on last
 }
 
@@ -110,6 +111,9 @@ func (s *session) through() (exit shells.Exit, err error) {
 		return exit, err
 	}
 	defer p.Close()
+	if err := s.guardedBy(p); err != nil {
+		return exit, err
+	}
 	if s.asked.kind == shells.Subsystem {
 		return s.relayFiles(p)
 	}
@@ -131,7 +135,10 @@ func (s *session) guard() string {
 	}
 	if s.asked.kind == shells.Shell {
 		if s.asked.pty != nil {
-			return s.route.target.Opener.Guard()
+			if s.level == "" {
+				s.level = s.route.target.Opener.Guard()
+			}
+			return s.level
 		}
 		if o, ok := s.route.target.Opener.(shells.PipeGuard); ok {
 			return o.PipeGuard()
@@ -139,6 +146,28 @@ func (s *session) guard() string {
 		return "none" // it reads commands from a pipe, and there is no screen to read them off
 	}
 	return "n/a"
+}
+
+// guardedBy asks p how its commands are known, now that it runs. If that is less than was expected when the session was
+// let in, it is decided on once more, before a byte of it is shown.
+func (s *session) guardedBy(p shells.Process) error {
+	g, ok := p.(interface{ Guard() string })
+	if !ok || s.asked.kind != shells.Shell || s.asked.pty == nil || g.Guard() == s.guard() {
+		return nil
+	}
+	s.level = g.Guard()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), ledgerTimeout)
+	defer cancel()
+	if err := s.c.srv.o.Ledger.SetGuard(ctx, s.id, s.level); err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	if err := s.recorded(s.recording.Note("guard", map[string]any{"guard": s.level})); err != nil {
+		return err
+	}
+	if s.level == "hook" {
+		return nil
+	}
+	return s.admit("session:open", "", s.openFacts())
 }
 
 // admitStart decides on what an exec or a subsystem is about to run. What an interactive shell runs is
@@ -184,7 +213,7 @@ func (s *session) open() (shells.Process, error) {
 		Kind: s.asked.kind, Pty: s.asked.pty, Command: s.asked.command, Env: s.asked.env, Login: s.route.login,
 		KeyID: fmt.Sprintf("%s session %s", s.c.identity.String(), s.id),
 	}
-	if s.guard() == "hook" {
+	if s.guard() == "hook" || s.asked.kind == shells.Shell && s.asked.pty != nil {
 		r.Ask = s
 	}
 	opener := s.route.target.Opener

@@ -112,6 +112,17 @@ func (l *Ledger) startSession(ctx context.Context, s Session) error {
 	return err
 }
 
+// SetGuard stores how the commands of a live session are known, where that turned out differently than expected.
+func (l *Ledger) SetGuard(ctx context.Context, id, guard string) error {
+	var c check
+	args := []any{c.need("session id", id), c.text("guard", guard, MaxKey)}
+	if c.err != nil {
+		return wrap("set guard", c.err)
+	}
+	_, err := l.exec(ctx, `UPDATE sessions SET guard = $2 WHERE id = $1 AND state = 'live'`, args...)
+	return wrap("set guard", err)
+}
+
 // EndSession stores how a session ended. A session that was swept as lost may still end, once its
 // recording is recovered. Ending it twice in the same way is not an error; in another is ErrEnded.
 func (l *Ledger) EndSession(ctx context.Context, id string, e End) error {

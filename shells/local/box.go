@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sallyport-ssh/sallyport/shells/hook"
 )
 
 // Programs that a sandbox is made of.
@@ -52,7 +54,7 @@ const (
 	fdHello = 6 // tells the gate the command's process id
 	fdArgs  = 7
 	fdInfo  = 8
-	fdHook  = 9 // inherited by a guarded shell
+	fdHook  = hook.Descriptor // inherited by a guarded shell
 	fdFiles = 10
 )
 

@@ -87,10 +87,12 @@ __sallyport_show() {
 	} >&9
 	while ((1)); do
 		read -r -N 256 -u 9 __sallyport_answer || break
-		if [[ ${__sallyport_answer:0:16} == "$__sallyport_nonce" ]]; then break; fi
+		if [[ ${__sallyport_answer:0:16} == "$__sallyport_nonce" ]]; then
+			if [[ ${__sallyport_answer:16:1} == y ]]; then return 0; fi
+			break
+		fi
 		printf 'M%s\0' "${__sallyport_answer:0:16}" >&9 || break
 	done
-	if [[ ${__sallyport_answer:16:1} == y ]]; then return 0; fi
 	__sallyport_answer=${__sallyport_answer:17}
 	printf 'sallyport: %s\n' "${__sallyport_answer%%|*}" >/dev/tty
 	kill -INT $$

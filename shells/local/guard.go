@@ -8,16 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strconv"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sallyport-ssh/sallyport/shells"
+	"github.com/sallyport-ssh/sallyport/shells/hook"
 )
 
 // guardPath is where the file that makes bash ask lies inside.
@@ -33,7 +30,6 @@ const (
 	maxWaiting = 64      // questions at once
 	maxKept    = 256     // answers kept for a process that got another's
 	maxBounces = 4096    // of one answer
-	answerSize = 256     // bytes, always: bash reads them at once
 )
 
 // guardedShell is the command line and environment of a shell that asks.
@@ -46,21 +42,16 @@ func guardedShell(bash string, interactive bool, env []string) ([]string, []stri
 
 // guard answers the questions of one guarded shell.
 type guard struct {
+	*hook.Shell
 	p     *process
-	ask   shells.Asker
 	log   *slog.Logger
 	conn  *net.UnixConn
 	ready chan struct{} // closed when the shell is guarded and may be typed into
-	typed atomic.Bool   // an interrupt was typed or sent since the last line
 
 	mu      sync.Mutex // all below
-	up      bool
 	pending map[string]*question
 	kept    map[string]*answer
 	order   []string // of kept, oldest first
-	line    line
-	calls   map[int]call
-	refused bool // the rest of the main shell's line is refused too
 	wg      sync.WaitGroup
 }
 
@@ -77,23 +68,9 @@ type answer struct {
 	bounces int
 }
 
-// line is what the main shell is running.
-type line struct {
-	number string // in the history; "" before the first
-	text   string
-	expect bool // it begins with a simple command, which must be asked
-}
-
-// errGuard is why a session is ended whose shell no longer asks.
-type errGuard struct{ what string }
-
-func (e *errGuard) Error() string {
-	return "the shell's guard was tampered with (" + e.what + "); the session was ended"
-}
-
 func newGuard(p *process, ask shells.Asker, log *slog.Logger) *guard {
-	return &guard{p: p, ask: ask, log: log, conn: p.hook, ready: make(chan struct{}),
-		pending: map[string]*question{}, kept: map[string]*answer{}, calls: map[int]call{}}
+	return &guard{Shell: hook.NewShell(ask, p.fail), p: p, log: log, conn: p.hook, ready: make(chan struct{}),
+		pending: map[string]*question{}, kept: map[string]*answer{}}
 }
 
 // serve reads until the sandbox is gone.
@@ -119,7 +96,7 @@ func (g *guard) serve() {
 		}
 		delete(parts, pid)
 		if len(msg) > maxAsk || len(parts) >= maxAskers {
-			g.p.fail(&errGuard{"a question without an end"})
+			g.p.fail(&hook.TamperError{What: "a question without an end"})
 			return
 		}
 		if len(msg) > 0 {
@@ -168,18 +145,15 @@ func (g *guard) handle(ctx context.Context, pid int, f []string) {
 		g.prompt(pid, id, f[1], f[2])
 		g.cameUp(pid)
 	case 'A':
-		g.question(ctx, pid, id, func(ctx context.Context) error { return g.command(ctx, pid, f[1], f[2], f[3]) })
+		g.question(ctx, pid, id, func(ctx context.Context) error { return g.Command(ctx, pid, pid == g.p.pid, f[1], f[2], f[3]) })
 	case 'L':
-		g.question(ctx, pid, id, func(ctx context.Context) error { return g.wholeLine(ctx, f[1]) })
+		g.question(ctx, pid, id, func(ctx context.Context) error { return g.Line(ctx, f[1]) })
 	}
 }
 
 // cameUp lets the shell be typed into: at its first prompt, or when it has read the guard if it has none.
 func (g *guard) cameUp(pid int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if pid == g.p.pid && !g.up {
-		g.up = true
+	if pid == g.p.pid && g.Up() {
 		close(g.ready)
 	}
 }
@@ -198,7 +172,7 @@ func (g *guard) question(ctx context.Context, pid int, id string, decide func(co
 	switch {
 	case len(id) != 16 || twice || again:
 		cancel()
-		g.p.fail(&errGuard{"a question was forged"})
+		g.p.fail(&hook.TamperError{What: "a question was forged"})
 		return
 	case full:
 		cancel()
@@ -237,10 +211,10 @@ func (g *guard) answer(id string, err error) {
 		g.mu.Unlock()
 		return // an answer nobody reads would stay in the socket
 	}
-	if err != nil {
-		g.refused = true
-	}
 	g.mu.Unlock()
+	if err != nil {
+		g.Refused()
+	}
 	g.send(id, q.pid, err)
 }
 
@@ -272,14 +246,7 @@ func (g *guard) interrupted() {
 
 // send writes an answer and keeps it.
 func (g *guard) send(id string, pid int, err error) {
-	verdict, text := byte('y'), ""
-	if err != nil {
-		verdict, text = 'n', oneLine(err.Error(), answerSize-20)
-	}
-	record := bytes.Repeat([]byte{' '}, answerSize)
-	copy(record, id)
-	record[16] = verdict
-	copy(record[17:], text+"|")
+	record := hook.Answer(id, err)
 	g.mu.Lock()
 	g.kept[id] = &answer{pid: pid, record: record}
 	if g.order = append(g.order, id); len(g.order) > maxKept {
@@ -312,93 +279,12 @@ func (g *guard) bounce(id string) {
 	}
 }
 
-// command decides on one simple command.
-func (g *guard) command(ctx context.Context, pid int, depth, cwd, text string) error {
-	g.mu.Lock()
-	g.line.expect = false
-	entered := g.entered(pid, depth, text)
-	line, stop := g.line.text, g.refused && pid == g.p.pid && g.line.number != ""
-	up := g.up
-	g.mu.Unlock()
-	switch {
-	case !up:
-		return errors.New("refused: the guard is not up")
-	case stop:
-		return errors.New("refused: it follows a refused command on the same line")
-	case text == "":
-		return errors.New("refused: the shell does not say what it is about to run")
-	case isHeader(text), entered:
-		return nil // runs nothing: what it substitutes is asked
-	}
-	if err := checkCommand(text); err != nil {
-		return err
-	}
-	if err := g.put(ctx, shells.Asked{Command: text, Cwd: cwd, Line: line}); err != nil {
-		return err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.calls) >= maxWaiting {
-		clear(g.calls)
-	}
-	n, _ := strconv.Atoi(depth)
-	g.calls[pid] = call{text: text, depth: n}
-	return nil
-}
-
-// call is the last command that a process was let run.
-type call struct {
-	text  string
-	depth int // of functions
-}
-
-// entered tells whether this is bash's second word on a call of a function, said when it enters: the same
-// text from the same process, next, one function deeper. The lock is held.
-func (g *guard) entered(pid int, depth, text string) bool {
-	last, ok := g.calls[pid]
-	delete(g.calls, pid)
-	n, err := strconv.Atoi(depth)
-	return ok && err == nil && last.text == text && n == last.depth+1
-}
-
-// put asks, and makes the end of ctx a refusal.
-func (g *guard) put(ctx context.Context, a shells.Asked) error {
-	err := g.ask.Ask(ctx, a)
-	if err == nil && ctx.Err() != nil {
-		return errors.New("refused: withdrawn")
-	}
-	return err
-}
-
-// wholeLine decides on what a line does besides simple commands. record is what `history 1` says of it.
-func (g *guard) wholeLine(ctx context.Context, record string) error {
-	number, text, _ := strings.Cut(strings.TrimLeft(record, " "), " ")
-	number = strings.TrimSuffix(number, "*")
-	text = strings.TrimSuffix(strings.TrimPrefix(text, " "), "\n")
-	facts := readLine(text)
-	g.mu.Lock()
-	unseen := number == "" || number == g.line.number
-	g.line = line{number: number, text: text, expect: facts.startsSimple}
-	g.refused = false
-	g.mu.Unlock()
-	g.typed.Store(false)
-	if unseen {
-		return errors.New("refused: the history does not hold this line, so the guard cannot see it")
-	}
-	if !facts.needsAsk {
-		return nil
-	}
-	return g.put(ctx, shells.Asked{Command: text, Line: text})
-}
-
 // prompt is the main shell's report that it waits for a line.
 func (g *guard) prompt(pid int, flags, opts, trap string) {
 	if pid != g.p.pid {
 		return
 	}
 	g.mu.Lock()
-	silent := g.line.expect && !g.refused && !g.typed.Load()
-	g.line.expect, g.refused = false, false
 	for _, a := range g.kept {
 		if a.pid == pid {
 			a.bounces = maxBounces // it reads them no more
@@ -406,32 +292,7 @@ func (g *guard) prompt(pid int, flags, opts, trap string) {
 	}
 	g.mu.Unlock()
 	g.withdraw(func(q *question) bool { return q.pid == pid })
-	switch {
-	case strings.TrimSpace(trap) != `trap -- '\__sallyport_guard' DEBUG`:
-		g.p.fail(&errGuard{"its trap is gone"})
-	case !strings.Contains(flags, "T") || !strings.Contains(":"+opts+":", ":extdebug:"):
-		g.p.fail(&errGuard{"it was switched off"})
-	case silent:
-		g.p.fail(&errGuard{"a command ran unasked"})
-	}
-}
-
-// oneLine is s fit for the answer's field: printable ASCII, at most n bytes.
-func oneLine(s string, n int) string {
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '|':
-			r = '/'
-		case r > unicode.MaxASCII || r < ' ' || r == 0x7f:
-			r = '?'
-		}
-		b.WriteRune(r)
-	}
-	if s = b.String(); len(s) > n {
-		s = s[:n-3] + "..."
-	}
-	return s
+	g.Prompt(flags, opts, trap)
 }
 
 // await returns when the shell is guarded.

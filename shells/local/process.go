@@ -217,7 +217,7 @@ func (p *process) Signal(name string) error {
 	default:
 	}
 	if p.guard != nil {
-		p.guard.typed.Store(true)
+		p.guard.Typed.Store(true)
 	}
 	group := p.pid
 	if p.pty != nil {

@@ -42,7 +42,7 @@ type keyboard struct{ p *process }
 func (k keyboard) Write(b []byte) (int, error) {
 	g := k.p.guard
 	if g != nil && bytes.ContainsAny(b, "\x03\x1a\x1c") {
-		g.typed.Store(true)
+		g.Typed.Store(true)
 	}
 	n, err := k.p.pty.Write(b)
 	if g != nil && bytes.IndexByte(b, 3) >= 0 {

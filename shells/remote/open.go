@@ -145,6 +145,7 @@ func (r *Remote) certify(ctx context.Context, conn net.Conn, q shells.Request, p
 	case shells.Subsystem:
 		g.ForceCommand = "internal-sftp"
 	}
+	g.PortForwarding = r.wantsHook(q)
 	cert, err := r.c.Minter.SignTarget(ctx, key, g)
 	if err != nil {
 		return nil, err
@@ -159,8 +160,36 @@ func (r *Remote) certify(ctx context.Context, conn net.Conn, q shells.Request, p
 	return ssh.NewCertSigner(cert, signer)
 }
 
-// session opens the channel and starts what is asked for.
+// session opens the channel and starts what is asked for: a shell that asks, where one is wanted and can be had.
 func (r *Remote) session(client *ssh.Client, q shells.Request) (*process, error) {
+	if r.wantsHook(q) {
+		p, err := r.hooked(client, q)
+		if err == nil {
+			r.fell.Store(false)
+			return p, nil
+		}
+		if r.c.Guard == "hook" {
+			return nil, r.error("no shell on this host can be made to ask before it runs a command, which its configuration demands", err)
+		}
+		r.fell.Store(true)
+		r.c.Log.Info("the lines of this session are read off the terminal", "target", r.c.Name, "why", err)
+	}
+	switch q.Kind {
+	case shells.Exec:
+		return r.channel(client, q, "exec", q.Command)
+	case shells.Subsystem:
+		return r.channel(client, q, "subsystem", q.Command)
+	}
+	return r.channel(client, q, "shell", "")
+}
+
+// public is what a client is told when the host does not start what.
+var public = map[string]string{
+	"exec": "the host does not run the command", "subsystem": "the host has no sftp", "shell": "the host starts no shell",
+}
+
+// channel opens the channel of a session and starts text in it, which is nothing for a shell.
+func (r *Remote) channel(client *ssh.Client, q shells.Request, what, text string) (*process, error) {
 	ch, reqs, err := client.OpenChannel("session", nil)
 	if err != nil {
 		return nil, r.error("the host opens no session", err)
@@ -178,15 +207,11 @@ func (r *Remote) session(client *ssh.Client, q shells.Request) (*process, error)
 			return nil, p.drop(err)
 		}
 	}
-	start := struct{ What string }{q.Command}
-	switch q.Kind {
-	case shells.Exec:
-		err = r.must(ch, "exec", ssh.Marshal(start), "the host does not run the command")
-	case shells.Subsystem:
-		err = r.must(ch, "subsystem", ssh.Marshal(start), "the host has no sftp")
-	default:
-		err = r.must(ch, "shell", nil, "the host starts no shell")
+	var payload []byte
+	if what != "shell" {
+		payload = ssh.Marshal(struct{ What string }{text})
 	}
+	err = r.must(ch, what, payload, public[what])
 	if err != nil {
 		return nil, p.drop(err)
 	}

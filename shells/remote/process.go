@@ -20,6 +20,7 @@ type process struct {
 	client *ssh.Client
 	ch     ssh.Channel
 	pty    bool
+	hook   *hooks // nil: its shell does not ask
 	wg     sync.WaitGroup
 
 	done  chan struct{} // the host has closed the session, or it is lost; exit and err are set
@@ -133,6 +134,27 @@ func (p *process) watch(every time.Duration, ask chan<- struct{}, answers <-chan
 	}
 }
 
+// Guard says how the commands of an interactive shell are known, now that it runs.
+func (p *process) Guard() string {
+	switch {
+	case p.hook != nil:
+		return "hook"
+	case p.r.c.Guard == "none":
+		return "none"
+	}
+	return "screen"
+}
+
+// fail ends the session for a reason that Wait reports.
+func (p *process) fail(err error) {
+	p.mu.Lock()
+	if p.lost == nil {
+		p.lost = err
+	}
+	p.mu.Unlock()
+	p.client.Close()
+}
+
 func (p *process) giveUp() {
 	p.mu.Lock()
 	p.lost = p.r.error("the host does not answer any more; the session was ended", nil)
@@ -141,11 +163,19 @@ func (p *process) giveUp() {
 }
 
 // Stdin is the command's input.
-func (p *process) Stdin() io.WriteCloser { return stdin{p.ch} }
+func (p *process) Stdin() io.WriteCloser { return stdin{p.ch, p.hook} }
 
-type stdin struct{ ch ssh.Channel }
+type stdin struct {
+	ch   ssh.Channel
+	hook *hooks
+}
 
-func (s stdin) Write(b []byte) (int, error) { return s.ch.Write(b) }
+func (s stdin) Write(b []byte) (int, error) {
+	if s.hook != nil {
+		s.hook.typed(b)
+	}
+	return s.ch.Write(b)
+}
 
 // Close is end of file.
 func (s stdin) Close() error {
@@ -204,6 +234,9 @@ var signalNames = map[string]bool{"ABRT": true, "ALRM": true, "FPE": true, "HUP"
 func (p *process) Signal(name string) error {
 	if !signalNames[name] {
 		return fmt.Errorf("signal %q: not one of RFC 4254", name)
+	}
+	if p.hook != nil {
+		p.hook.Typed.Store(true)
 	}
 	_, err := p.ch.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{name}))
 	return err

@@ -12,6 +12,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -24,6 +25,8 @@ type Grant struct {
 	SourceAddress []string      // where the connection comes from
 	Validity      time.Duration // from now
 	KeyID         string        // what the host's log shows
+	// PortForwarding lets the connection listen on the host's loopback interface, by which a shell asks.
+	PortForwarding bool
 }
 
 // Minter signs the certificate for one connection.
@@ -48,6 +51,11 @@ type Config struct {
 	// way; default the local address of each connection.
 	SourceAddress []string
 
+	// Guard is how the commands of terminals are known: "hook" (the host's bash asks before each, or no terminal is
+	// opened), "screen" (they are read off the terminal), "none" (nobody looks). Default: hook, and screen where the
+	// host allows no forward or its login shell is no bash 5.1 or newer.
+	Guard string
+
 	DialTimeout time.Duration // until the TCP connection stands; default 10 s
 	OpenTimeout time.Duration // from then until the session runs; default 20 s
 	KeepAlive   time.Duration // between questions whether the host still lives; default 15 s. Three unanswered end it
@@ -59,6 +67,7 @@ type Config struct {
 type Remote struct {
 	c     Config
 	hosts *hostKeys
+	fell  atomic.Bool // the last terminal had no hook
 }
 
 // validity of a certificate. Hosts look at it once, when the connection is made.
@@ -84,6 +93,11 @@ func New(c Config) (*Remote, error) {
 	if c.Login != "" && !loginName.MatchString(c.Login) {
 		return wrong("login %q: not a user name", c.Login)
 	}
+	switch c.Guard {
+	case "", "hook", "screen", "none":
+	default:
+		return wrong("guard %q: want hook, screen or none", c.Guard)
+	}
 	if len(c.HostNames) == 0 {
 		c.HostNames = []string{c.Name, host}
 	}
@@ -108,6 +122,14 @@ func New(c Config) (*Remote, error) {
 	return &Remote{c: c, hosts: hosts}, nil
 }
 
-// Guard is "screen": nothing on the host looks at the commands of an interactive shell, so they are read off the
-// terminal.
-func (r *Remote) Guard() string { return "screen" }
+// Guard is what a terminal's shell will probably be guarded by: "hook" until it turns out that no hook can be had, then
+// "screen". What it is indeed, the process tells.
+func (r *Remote) Guard() string {
+	switch {
+	case r.c.Guard != "":
+		return r.c.Guard
+	case r.fell.Load():
+		return "screen"
+	}
+	return "hook"
+}

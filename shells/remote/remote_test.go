@@ -50,6 +50,9 @@ func (c *ca) SignTarget(_ context.Context, key ssh.PublicKey, g Grant) (*ssh.Cer
 		ValidAfter: uint64(now.Add(-10 * time.Second).Unix()), ValidBefore: uint64(now.Add(g.Validity).Unix()),
 		Permissions: ssh.Permissions{CriticalOptions: map[string]string{"source-address": strings.Join(g.SourceAddress, ",")},
 			Extensions: map[string]string{"permit-pty": ""}}}
+	if g.PortForwarding {
+		cert.Permissions.Extensions["permit-port-forwarding"] = ""
+	}
 	if g.ForceCommand != "" {
 		cert.CriticalOptions["force-command"] = g.ForceCommand
 	}

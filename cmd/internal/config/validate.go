@@ -241,6 +241,11 @@ func (t *SSHTarget) validate(at string) []problem {
 			}
 		}
 	}
+	switch t.Guard {
+	case "", "hook", "screen", "none":
+	default:
+		p.add(at+".guard", "write hook, screen or none, or leave it out", "%q is no guard", t.Guard)
+	}
 	for i, s := range t.SourceAddresses {
 		if _, err := netip.ParsePrefix(s); err != nil && !isIP(s) {
 			p.add(fmt.Sprintf("%s.source_addresses[%d]", at, i), "write an address or a CIDR block", "%q is neither", s)

@@ -95,6 +95,7 @@ func (m minter) SignTarget(ctx context.Context, key ssh.PublicKey, g remote.Gran
 	}
 	return m.authority.SignTarget(ctx, key, certs.Grant{
 		Login: g.Login, ForceCommand: g.ForceCommand, SourceAddress: sources, Validity: g.Validity, KeyID: g.KeyID,
+		PortForwarding: g.PortForwarding,
 	})
 }
 
@@ -102,7 +103,7 @@ func (d *Daemon) openRemote(t config.Target) (shells.Opener, error) {
 	c := remote.Config{
 		Name: t.Name, Addr: t.SSH.Address, Login: t.SSH.Login, HostNames: t.SSH.Names,
 		Minter: minter{d.authority, t.SSH.SourceAddresses}, DialTimeout: t.SSH.ConnectTimeout.D(), OpenTimeout: 2 * t.SSH.ConnectTimeout.D(),
-		KeepAlive: 15 * time.Second, Log: d.log,
+		KeepAlive: 15 * time.Second, Guard: t.SSH.Guard, Log: d.log,
 	}
 	var err error
 	if c.HostCAs, err = publicKeys(t.SSH.HostCA); err != nil {

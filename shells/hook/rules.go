@@ -1,4 +1,4 @@
-package local
+package hook
 
 import (
 	"fmt"
@@ -7,6 +7,9 @@ import (
 
 	"mvdan.cc/sh/v3/syntax"
 )
+
+// Descriptor is the one by which a shell on the gate asks.
+const Descriptor = 9
 
 // isHeader tells whether text, as bash reports it, is the head of a compound command. Were it a simple
 // command, its first word would be quoted.
@@ -19,9 +22,11 @@ func isHeader(text string) bool {
 	return false
 }
 
+var quoting = strings.NewReplacer("'", "", `"`, "", `\`, "", "\n", "")
+
 // checkCommand refuses what would put the guard out of action, whatever the policy says.
 func checkCommand(text string) error {
-	if strings.Contains(text, "POSIXLY_CORRECT") || strings.Contains(text, "__sallyport") {
+	if plain := quoting.Replace(text); strings.Contains(plain, "POSIXLY_CORRECT") || strings.Contains(plain, "__sallyport") {
 		return fmt.Errorf("refused: POSIXLY_CORRECT and the names of the shell's guard are not for commands")
 	}
 	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(text), "")
@@ -30,7 +35,7 @@ func checkCommand(text string) error {
 	}
 	for _, r := range file.Stmts[0].Redirs {
 		if touchesGuard(r) {
-			return fmt.Errorf("refused: descriptor %d belongs to the shell's guard", fdHook)
+			return fmt.Errorf("refused: descriptor %d belongs to the shell's guard", Descriptor)
 		}
 	}
 	call, ok := file.Stmts[0].Cmd.(*syntax.CallExpr)
@@ -42,7 +47,7 @@ func checkCommand(text string) error {
 
 // touchesGuard tells whether a redirection names the guard's descriptor, or may.
 func touchesGuard(r *syntax.Redirect) bool {
-	hook := strconv.Itoa(fdHook)
+	hook := strconv.Itoa(Descriptor)
 	if r.N != nil && (strings.TrimLeft(r.N.Value, "0") == hook || strings.HasPrefix(r.N.Value, "{")) {
 		return true
 	}
