@@ -222,6 +222,7 @@ func (g *gate) startWeb1(ctx context.Context, c *config.Config) error {
 	defer a.Close()
 	g.web1, err = throwaway.Start(ctx, throwaway.Options{
 		Name: "web1", UserCAs: a.TargetCA(), Log: filepath.Join(g.o.Dir, "web1.log"),
+		Config: []string{"AllowTcpForwarding remote"}, // by which its shell asks the gate
 		SignHost: func(ctx context.Context, key ssh.PublicKey, names []string) (*ssh.Certificate, error) {
 			return a.SignHost(ctx, key, names, 24*time.Hour)
 		},
