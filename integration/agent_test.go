@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -251,9 +252,34 @@ func TestAgentLives(t *testing.T) {
 	})
 }
 
+// figures is the token that the gate's figures are read with.
+const figures = "0123456789abcdef0123456789abcdef"
+
+// scrape reads one figure of the gate.
+func scrape(t *testing.T, d *door, name string) string {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, strings.TrimSuffix(d.url, "/")+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+figures)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			return value
+		}
+	}
+	return ""
+}
+
 // A change of the policies is put in force as a whole or not at all, and the alarm is where those who run the gate look.
 func TestPoliciesReload(t *testing.T) {
-	d := openDoor(t, twoApprovers, "default.cedar", defaultPolicies(), "more.cedar", agentPolicies)
+	d := openDoor(t, twoApprovers+"metrics: {token_file: token}\n", "default.cedar", defaultPolicies(), "more.cedar", agentPolicies, "token", figures)
 	inForce := func() result { return do(t, d.ssh("approver", "gate", "policies")) }
 	first := inForce()
 	if first.code != 0 || !strings.Contains(first.out, "in force") || strings.Contains(first.out, "refused") {
@@ -276,6 +302,9 @@ func TestPoliciesReload(t *testing.T) {
 	}
 	if res := do(t, d.ssh("agent", "demo", "cat README.txt")); res.code != 0 {
 		t.Errorf("the old ones are not in force: %+v", res)
+	}
+	if got := scrape(t, d, "sallyport_policies_refused"); got != "1" {
+		t.Errorf("the metric is %q", got)
 	}
 	if log := d.log(); !strings.Contains(log, "policies not reloaded") {
 		t.Errorf("the log says nothing")

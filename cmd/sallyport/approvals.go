@@ -156,6 +156,9 @@ func (c *approvalsWatchCmd) print(w io.Writer, h policies.Hold) error {
 	}
 	if n := len(h.Answers); n > 0 {
 		line += "  " + sshd.AnswerText(h.Answers[n-1])
+		if text := h.ProgressText(); text != "" {
+			line += ", so far " + show(text)
+		}
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err

@@ -139,10 +139,12 @@ func (d *Daemon) Reload() error {
 	set, err := loadSet(d.config.Policies)
 	if err != nil {
 		d.gate.RefusePolicies(err)
+		d.metrics.Policies(d.engine.Set().Len(), true)
 		d.audit(context.Background(), "policies.refused", map[string]any{"problem": shortened(err.Error())})
 		return err
 	}
 	d.gate.SetPolicies(set)
+	d.metrics.Policies(set.Len(), false)
 	d.log.Info("policies reloaded", "policies", set.Len())
 	for _, p := range set.Check() {
 		d.log.Warn("policies: " + p.Error())

@@ -60,6 +60,7 @@ func (d *Daemon) openWebhooks(masks *mask.Engine) error {
 			return fmt.Errorf("webhooks[%d] (%s): %w", i, w.Name, err)
 		}
 		d.senders = append(d.senders, s)
+		d.metrics.Webhook(w.Name)
 	}
 	return nil
 }
@@ -93,6 +94,7 @@ func (d *Daemon) webhook(w config.Webhook) (notify.Options, error) {
 // dropped makes an event of what a webhook has given up.
 func (d *Daemon) dropped(name string) func(context.Context, notify.Event, error) {
 	return func(ctx context.Context, e notify.Event, why error) {
+		d.metrics.WebhookDropped(name)
 		d.audit(ctx, "webhook.dropped", map[string]any{"webhook": name, "hold": e.Hold, "event": e.What, "why": why.Error()})
 	}
 }

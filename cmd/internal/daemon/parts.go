@@ -232,6 +232,7 @@ func (d *Daemon) openServer(context.Context) error {
 	}
 	d.gate = sshd.NewGate(d.config.Gate.Name, d.engine, d.desk)
 	d.gate.SetPolicies(d.engine.Set())
+	d.metrics.Policies(d.engine.Set().Len(), false)
 	if err := d.openApprovals(); err != nil {
 		return err
 	}

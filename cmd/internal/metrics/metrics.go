@@ -56,6 +56,9 @@ type Metrics struct {
 	eventsSent  *prometheus.CounterVec
 	eventsFail  *prometheus.CounterVec
 	eventsLag   *prometheus.GaugeVec
+	policies    prometheus.Gauge
+	refused     prometheus.Gauge
+	hooksGone   *prometheus.CounterVec
 }
 
 // latencies are seconds from 50 us to 10 s.
@@ -66,6 +69,7 @@ func New(version string, actions []string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), actions: actions}
 	m.door()
 	m.evidence()
+	m.approvals()
 	build := m.gaugeVec("build_info", "Always 1; its labels say what runs.", "version", "go")
 	build.WithLabelValues(version, runtime.Version()).Set(1)
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
