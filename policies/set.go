@@ -348,7 +348,19 @@ func (s *Set) List() []Listed {
 	}
 	all := make([]Listed, len(s.policies))
 	for i, p := range s.policies {
-		all[i] = Listed{p.ref, strings.TrimSpace(p.source[p.start:p.end])}
+		all[i] = Listed{p.ref, untrailed(p.source[p.start:p.end])}
 	}
 	return all
+}
+
+// untrailed leaves out what follows a statement: blank lines, and comments, which belong to the next.
+func untrailed(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for len(lines) > 1 {
+		if last := strings.TrimSpace(lines[len(lines)-1]); last != "" && !strings.HasPrefix(last, "//") {
+			break
+		}
+		lines = lines[:len(lines)-1]
+	}
+	return strings.TrimRight(strings.Join(lines, "\n"), " \t\r")
 }

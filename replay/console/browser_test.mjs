@@ -1,6 +1,6 @@
 // Drives the console in a real Chromium; started by browser_test.go. Exits with 0 when all steps passed.
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
@@ -24,6 +24,8 @@ function watch(page, expected = () => false) {
   return page;
 }
 
+const everyPage = ["/", "/sessions", "/sessions?q=nothinglikeit", "/sessions/20261124s00ada00001a", "/sessions/20261124s00bot00002b", "/sessions/20261124s00lin0000bm",
+  "/sessions/20261124s00ada00001a/text", "/search", "/search?q=systemctl", "/search?q=checkout&in=screen", "/search?q=nothinglikeit", "/approvals", "/approvals/hz4t8n2c", "/rules", "/audit"];
 const tell = (path, form = {}) => fetch(control + path, { method: "POST", body: new URLSearchParams(form) });
 const steps = [];
 const step = (name, run) => steps.push([name, run]);
@@ -105,6 +107,55 @@ step("verification answers on the page", async () => {
   await page.getByRole("button", { name: "Verify now" }).click();
   await page.locator(".report.good").waitFor();
   assert.match(await page.locator(".report").innerText(), /nothing is missing or changed/i);
+});
+
+step("a search leads to the moment, in operations and in what was on the screen", async () => {
+  await page.goto(`${base}/search`);
+  await page.getByLabel("Text").fill("paste.example.net");
+  await page.getByRole("button", { name: "Search", exact: true }).click();
+  await page.waitForURL(/q=paste/);
+  assert.equal(await page.locator(".found mark").innerText(), "paste.example.net");
+  await page.getByLabel("Look in").selectOption("screen");
+  await page.getByLabel("Text").fill("customer data does NOT leave");
+  await page.getByRole("button", { name: "Search", exact: true }).click();
+  await page.waitForURL(/in=screen/);
+  assert.equal(await page.locator(".found li").count(), 1);
+  await page.locator(".found a").click();
+  await page.waitForURL(/20261124s00ada00001a#t=/);
+  await ready(page);
+  await until("the line is on the screen", async () => (await screen(page)).includes("customer data does not leave this host"));
+  await page.getByRole("link", { name: "Text on the screen" }).click();
+  await page.getByRole("heading", { name: "Text on the screen" }).waitFor();
+  await page.locator(".textlines li", { hasText: "customer data does not leave" }).getByRole("link").click();
+  await ready(page);
+  assert.match(page.url(), /#t=\d/);
+});
+
+step("a search is saved, exported, and forgotten", async () => {
+  await page.goto(`${base}/search?decision=deny`);
+  await page.getByText("Save this search").click();
+  await page.getByLabel("Name").fill("What was denied <b>");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await page.getByRole("link", { name: "What was denied <b>" }).click();
+  await page.waitForURL(/decision=deny/);
+  for (const kind of ["CSV", "JSON"]) {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: kind }).click()]);
+    const text = readFileSync(await download.path(), "utf8");
+    assert.match(text, /command-destructive/);
+    if (kind === "JSON") assert.equal(JSON.parse(text).complete, true);
+  }
+  await page.getByRole("button", { name: /Forget the saved search/ }).click();
+  await page.waitForURL(/search$/);
+  assert.equal(await page.locator(".saved").count(), 0);
+  await page.goto(`${base}/audit?kind=console.exported`);
+  assert.equal(await page.locator("tbody tr").count(), 2);
+});
+
+step("rules show what is in force, and nothing in them acts", async () => {
+  await page.goto(`${base}/rules`);
+  assert.match(await page.locator(".targets").innerText(), /<script>window\.owned=1<\/script>⟨U\+202E⟩/);
+  assert.ok(await page.locator(".policy").count() > 20);
+  assert.equal(await page.evaluate(() => window.owned), undefined);
 });
 
 step("a hostile recording does nothing", async () => {
@@ -258,12 +309,31 @@ step("no page is wider than a phone, and everything has a name", async () => {
 step("text has contrast enough, in both themes", async () => {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
-    for (const path of ["/", "/sessions", "/sessions/20261124s00ada00001a", "/approvals"]) {
+    for (const path of everyPage) {
       await page.goto(base + path);
       const poor = await page.evaluate(contrast);
       assert.deepEqual(poor, [], `${path} ${colorScheme}`);
     }
   }
+});
+
+step("axe finds nothing serious on any page, in both themes, at both widths", async () => {
+  const axe = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+  for (const [colorScheme, width, height] of [["light", 1366, 768], ["dark", 390, 844]]) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width, height });
+    for (const path of everyPage) {
+      await page.goto("about:blank");
+      await page.goto(base + path);
+      if (path.startsWith("/sessions/2026") && !path.endsWith("/text")) await page.waitForFunction(() => document.documentElement.dataset.player);
+      await page.evaluate(axe); // by the debugger: the page itself would not let it
+      const found = await page.evaluate(() => window.axe.run({ exclude: [[".ap-wrapper"]] }, { resultTypes: ["violations"] }));
+      const bad = found.violations.filter((v) => ["serious", "critical"].includes(v.impact))
+        .map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => `${n.html.slice(0, 160)} ${n.failureSummary?.split("\n")[1] ?? ""}`).join(" | ")}`);
+      assert.deepEqual(bad, [], `${path} ${colorScheme} ${width}`);
+    }
+  }
+  await page.setViewportSize({ width: 1440, height: 900 });
 });
 
 step("signing out ends it, everywhere", async () => {

@@ -42,7 +42,7 @@ type Hit struct {
 	number    int64   // of its row
 }
 
-// Found is a page of hits, the last stored first.
+// Found is a page of hits, the newest first. Pages are in the order of storing, which differs where gates stored late.
 type Found struct {
 	Hits []Hit
 	Next string // of the next page; "": there is none
@@ -88,6 +88,7 @@ func (l *Ledger) find(ctx context.Context, f Find) (Found, error) {
 	if err := l.complete(ctx, &out, s, want); err != nil {
 		return Found{}, err
 	}
+	slices.SortStableFunc(out.Hits, func(a, b Hit) int { return b.Time.Compare(a.Time) }) // rows are stored nearly in this order
 	return out, l.addSessions(ctx, out.Hits)
 }
 
