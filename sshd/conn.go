@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,14 +65,14 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, in *inner, authenti
 	source := sourceOf(nc.RemoteAddr())
 	if err != nil {
 		s.o.Meter.Handshake("failed", time.Since(begun))
-		s.refused(s.o.Log, source.String(), "handshake failed", "source", source, "error", show(err.Error()))
+		s.refused(s.o.Log, source.String(), "handshake failed", "source", source, "error", brief(err.Error()))
 		return
 	}
 	defer conn.Close()
 	c, err := s.newConnection(ctx, conn, in)
 	if err != nil {
 		s.o.Meter.Handshake("refused", time.Since(begun))
-		s.refused(s.o.Log, source.String(), "connection refused", "source", source, "user", show(conn.User()), "error", show(err.Error()))
+		s.refused(s.o.Log, source.String(), "connection refused", "source", source, "user", brief(conn.User()), "error", brief(err.Error()))
 		refuseAll(conn, channels, requests, err)
 		return
 	}
@@ -213,7 +214,7 @@ func (c *connection) globalRequests(requests <-chan *ssh.Request) {
 			c.noMore.Store(true)
 		case "keepalive@openssh.com":
 		default:
-			c.refused("global request refused", "type", show(r.Type))
+			c.refused("global request refused", "type", brief(r.Type))
 		}
 		if r.WantReply {
 			_ = r.Reply(false, nil)
@@ -238,7 +239,7 @@ func (c *connection) channel(nc ssh.NewChannel) {
 		_ = nc.Reject(ssh.Prohibited, "sallyport: a jump ends at its target; forward from the gate instead")
 		return
 	default:
-		c.refused("channel refused", "type", show(t))
+		c.refused("channel refused", "type", brief(t))
 		_ = nc.Reject(ssh.Prohibited, "sallyport: channels of this type are not let through")
 		return
 	}
@@ -303,3 +304,14 @@ func principalOf(id certs.Identity) policies.Principal {
 
 // show is text for the log or a terminal: what a peer said in it cannot move either.
 func show(text string) string { return policies.Render([]byte(text)) }
+
+// maxShown bounds what of a peer's one word is repeated, in bytes.
+const maxShown = 256
+
+// brief is show for what a peer may make as long as a packet, 256 KiB.
+func brief(text string) string {
+	if len(text) <= maxShown {
+		return show(text)
+	}
+	return show(strings.ToValidUTF8(text[:maxShown], "")) + "…"
+}

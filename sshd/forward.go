@@ -31,7 +31,7 @@ func (c *connection) forward(nc ssh.NewChannel) {
 	}
 	t, err := c.srv.o.Targets.routeForward(m.Host, m.Port)
 	if err != nil {
-		c.refused("forward refused", "host", show(m.Host), "port", m.Port)
+		c.refused("forward refused", "host", brief(m.Host), "port", m.Port)
 		_ = nc.Reject(ssh.Prohibited, "sallyport: "+show(err.Error()))
 		return
 	}

@@ -79,7 +79,7 @@ func (s *Server) authenticate(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Pe
 	var refused *certs.CertError
 	if errors.As(err, &refused) {
 		source := sourceOf(meta.RemoteAddr())
-		s.refused(s.o.Log, source.String(), "certificate refused", "source", source, "user", show(meta.User()), "error", show(refused.Error()))
+		s.refused(s.o.Log, source.String(), "certificate refused", "source", source, "user", brief(meta.User()), "error", brief(refused.Error()))
 		if refused.Ours {
 			return nil, &ssh.BannerError{Err: err, Message: "sallyport: your certificate was refused: " + show(refused.Why) + "\r\n"}
 		}

@@ -308,10 +308,20 @@ func (o *output) say(n notice) {
 	}
 }
 
-// plain shows the gate's own bytes, which are not masked: an approver is shown the same.
+// plain shows the gate's own bytes, which are not masked: an approver is shown the same. They alone are
+// shown when they cannot be recorded: among them is that the session ends for that.
 func (st *stream) plain(p []byte) error {
 	st.o.mu.Lock()
 	defer st.o.mu.Unlock()
+	err := st.recordPlain(p)
+	var unrecorded *recordError
+	if errors.As(err, &unrecorded) {
+		_, _ = st.client.Write(p)
+	}
+	return err
+}
+
+func (st *stream) recordPlain(p []byte) error {
 	masked := st.record.flush()
 	shown := masked
 	if st.seen != nil {

@@ -74,10 +74,16 @@ type route struct {
 	login  string
 }
 
+// maxUser bounds LOGIN+TARGET, in bytes; names of hosts have at most 255.
+const maxUser = 512
+
 // routeUser reads the user name of an SSH connection: TARGET, LOGIN+TARGET or gate.
 func (d *Directory) routeUser(user string) (route, error) {
 	if user == GateName {
 		return route{}, nil
+	}
+	if len(user) > maxUser {
+		return route{}, publicf("a user name of %d bytes names no target", len(user))
 	}
 	login, name := "", user
 	if i := strings.LastIndexByte(user, '+'); i >= 0 {

@@ -97,14 +97,14 @@ func Parse(file string, text []byte) (*Config, *ast.File, error) {
 }
 
 // UnmarshalYAML reads 15m, 1h30m; a bare number is refused because nobody knows its unit.
-func (d *Duration) UnmarshalYAML(b []byte) error {
-	s := strings.Trim(strings.TrimSpace(string(b)), `"'`)
+func (d *Duration) UnmarshalYAML(node ast.Node) error {
+	s := strings.Trim(strings.TrimSpace(node.String()), `"'`)
 	v, err := time.ParseDuration(s)
 	if err != nil {
-		return fmt.Errorf("%q is not a duration; write it like 30s, 15m or 1h30m", s)
+		return &yaml.SyntaxError{Token: node.GetToken(), Message: fmt.Sprintf("%q is not a duration; write it like 30s, 15m or 1h30m", s)}
 	}
 	if v < 0 {
-		return fmt.Errorf("a duration cannot be negative: %q", s)
+		return &yaml.SyntaxError{Token: node.GetToken(), Message: fmt.Sprintf("a duration cannot be negative: %q", s)}
 	}
 	*d = Duration(v)
 	return nil
@@ -202,7 +202,11 @@ func place(file string, tree *ast.File, problems []problem) error {
 	return errors.Join(errs...)
 }
 
+// position is 0, 0 in a configuration that was made in code.
 func position(tree *ast.File, path string) (line, column int) {
+	if tree == nil {
+		return 0, 0
+	}
 	for len(path) > 1 {
 		if p, err := yaml.PathString(path); err == nil {
 			if node, err := p.FilterFile(tree); err == nil && node != nil {
