@@ -73,7 +73,7 @@ func (a *Authority) signTLS(ctx context.Context, kind string, names []string, id
 		id = leaf.Subject.CommonName
 	}
 	err = a.issued(ctx, Issued{
-		Kind: kind, Serial: leaf.SerialNumber.Text(16), KeyID: id, Principals: names,
+		Kind: kind, Serial: leaf.SerialNumber.Text(16), KeyID: id, Principals: names, Fingerprint: fingerprint(leaf.RawSubjectPublicKeyInfo),
 		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
 	})
 	if err != nil {
