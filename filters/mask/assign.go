@@ -12,18 +12,21 @@ const maxSecret = 2 << 10
 type keyKind uint8
 
 const (
-	keyNone     keyKind = iota
-	keyPassword         // any value that is no placeholder and no code
-	keyWeak             // "pass", which is also a verb: values that look made up
-	keySecret           // tokens and keys: values that look made up
-	keyHeader           // Authorization: a scheme and a value
-	keyBearer           // Bearer and a value
-	keyIdentify         // IDENTIFIED BY
+	keyNone      keyKind = iota
+	keyPassword          // any value that is no placeholder and no code
+	keyWeak              // "pass", which is also a verb: values that look made up
+	keySecret            // tokens and keys: values that look made up
+	keyHeader            // Authorization: a scheme and a value
+	keyBearer            // Bearer and a value
+	keyIdentify          // IDENTIFIED BY
+	keyAuth              // "auth" of Docker, _auth of npm: base64
+	keySignature         // sig of a URL that grants access
 )
 
 // keyKinds are the ends of the names of secrets, without what separates their words, in lower case.
 var keyKinds = func() map[string]keyKind {
 	m := map[string]keyKind{"pass": keyWeak, "authorization": keyHeader, "bearer": keyBearer, "identified": keyIdentify}
+	m["auth"], m["sig"] = keyAuth, keySignature
 	for _, k := range strings.Fields("password passwd passphrase passcode passwort pwd passwordvalue password1 secretpassword") {
 		m[k] = keyPassword
 	}
@@ -31,14 +34,14 @@ var keyKinds = func() map[string]keyKind {
 		tokensecret tokenkey apikey apikeys apitoken apisecret apisecretkey apikeysecret apiaccesskey accesskey accesskeys accesstoken accesskeysecret
 		accesstokensecret accountkey privatekey privatetoken authkey authtoken authcode authsecret credential credentials sessionid
 		sessiontoken sessionkey sessionsecret session encryptionkey signingkey signingsecret masterkey clientsecret clientkey
-		sharedaccesskey sharedaccesssignature sharedsecret webhooksecret jwtsecret jsessionid phpsessid`) {
+		sharedaccesskey sharedaccesssignature sharedsecret webhooksecret jwtsecret jsessionid phpsessid refreshtoken`) {
 		m[k] = keySecret
 	}
 	return m
 }()
 
 // assignKeys are how the keys of keyKinds start.
-var assignKeys = strings.Fields("pass pwd secr toke apik api_ api- acce acco priv auth cred sess encr sign mast clie shar bear jses phps iden")
+var assignKeys = strings.Fields("pass pwd secr toke apik api_ api- acce acco priv auth cred sess encr sign mast clie shar bear jses phps iden sig refr")
 
 func assignDetector() *detector {
 	var as []anchor
@@ -63,6 +66,8 @@ type assign struct {
 	spaced bool   // blanks stand around the separator
 	colon  bool   // the separator is a colon
 	start  int    // of the whole name
+	loose  bool   // it is a call, of which many have no secret
+	spoken bool   // it is a sentence
 	cut    bool   // the window ended
 }
 
@@ -99,7 +104,7 @@ func findAssign(w *window, i int) match {
 }
 
 // afterKey is what can follow a name.
-var afterKey = bytesOf("0123456789_-:=\"'`\\> \t")
+var afterKey = bytesOf("0123456789_-:=\"'`\\>( \t")
 
 func isKeyByte(c byte) bool { return isWord(c) || c == '-' }
 
@@ -114,7 +119,7 @@ func (a *assign) readKey(i int) bool {
 		a.cut = true
 		return false
 	}
-	if !afterKey[b[end]] || b[end] == ' ' && end+1 < len(b) && is(b[end+1], clAlnum) && b[i]|0x20 != 'b' && b[i]|0x20 != 'i' && !a.isFlag(i) {
+	if !afterKey[b[end]] || b[end] == ' ' && end+1 < len(b) && is(b[end+1], clAlnum) && b[i]|0x20 != 'b' && b[i]|0x20 != 'i' && b[i]|0x20 != 'p' && !a.isFlag(i) && !a.isSet(i) {
 		return false
 	}
 	var norm [most]byte
@@ -133,7 +138,14 @@ func (a *assign) readKey(i int) bool {
 	for k := 0; k < most && a.start > 0 && isKeyByte(b[a.start-1]); k++ {
 		a.start--
 	}
-	return a.kind != keyNone
+	switch a.kind {
+	case keyAuth:
+		return a.start == i && i > 0 && b[i-1] == '"' || a.start == i-1 && b[i-1] == '_'
+	case keySignature:
+		return i > 0 && (b[i-1] == '?' || b[i-1] == '&')
+	}
+	scoped := a.start > 1 && b[a.start-1] == ':' && b[a.start-2] == ':' // Some::Pass
+	return a.kind != keyNone && !scoped
 }
 
 // beforeFlag is what can stand before a flag; a backslash is roff's, which writes its dashes so.
@@ -147,10 +159,27 @@ func (a *assign) isFlag(i int) bool {
 	return i > 0 && a.w.b[i] == '-' && beforeFlag[a.w.b[i-1]]
 }
 
+// isSet says whether the name that goes on at i is set by a command: setenv NAME value, ENV NAME value, #define NAME.
+func (a *assign) isSet(i int) bool {
+	b := a.w.b
+	for k := 0; k < 48 && i > 0 && isKeyByte(b[i-1]); k++ {
+		i--
+	}
+	for _, word := range setters {
+		if bytes.HasSuffix(b[:i], word) && (i == len(word) || !isWord(b[i-len(word)-1])) {
+			return true
+		}
+	}
+	return false
+}
+
+// setters are what stands before such a name. The values of #define, the one that ends in e, are in quotes.
+var setters = [][]byte{[]byte("setenv "), []byte("setx "), []byte("ENV "), []byte("set -x "), []byte("set -gx "), []byte("set -Ux "), []byte("#define ")}
+
 // readSeparator reads what stands between the name and the value.
 func (a *assign) readSeparator() bool {
 	c := a.at(0)
-	if c == '\\' {
+	for n := 0; c == '\\' && n < 3; n++ {
 		a.i++
 		c = a.at(0)
 	}
@@ -174,14 +203,103 @@ func (a *assign) readSeparator() bool {
 		return a.kind != keyHeader
 	case c == '=' || c == ':':
 		return a.readSign(blanks)
+	case c == ',' && a.quoted:
+		return a.readArgument()
+	case c == '(' && a.kind == keyPassword && !a.quoted && blanks == 0 && a.at(1) == '\'':
+		a.i++
+		a.loose = true
+		return true
 	}
 	if blanks == 0 {
 		return false
 	}
+	if a.quoted {
+		return a.readText("value=") && (a.at(0) == '"' || a.at(0) == '\'')
+	}
+	if a.readIs() {
+		return true
+	}
 	b := a.w.b
-	a.flag = a.start > 0 && b[a.start] == '-' && beforeFlag[b[a.start-1]] && a.at(0) != '-'
+	a.flag = a.start > 0 && (b[a.start] == '-' && beforeFlag[b[a.start-1]] && a.at(0) != '-' || a.isSet(a.start) && (b[a.start-2] != 'e' || a.at(0) == '"'))
 	sql := a.kind == keyPassword && a.at(0) == '\''
-	return a.flag || sql
+	return a.flag || sql || a.readFor() || a.netrc()
+}
+
+// readText reads text, in either case.
+func (a *assign) readText(text string) bool {
+	for k := range len(text) {
+		if lower(a.at(k)) != text[k] {
+			return false
+		}
+	}
+	a.i += len(text)
+	return true
+}
+
+// readArgument reads the comma of define('PASSWORD', 'value').
+func (a *assign) readArgument() bool {
+	if a.start < 2 || a.w.b[a.start-2] != '(' {
+		return false
+	}
+	a.i++
+	a.blanks()
+	a.loose = true
+	return a.at(0) == '\'' || a.at(0) == '"'
+}
+
+// readIs reads the words of "the password is: value".
+func (a *assign) readIs() bool {
+	i := a.i
+	if a.kind == keyPassword && a.readText("is") {
+		if a.at(0) == ':' {
+			a.i++
+		}
+		if a.blanks() > 0 {
+			a.spoken = true
+			return true
+		}
+	}
+	a.i = i
+	return false
+}
+
+// readFor reads the account of SET PASSWORD FOR account = 'value'.
+func (a *assign) readFor() bool {
+	i := a.i
+	if a.kind == keyPassword && a.readText("for ") {
+		for k := range 80 {
+			switch a.at(k) {
+			case '=':
+				a.i += k + 1
+				a.blanks()
+				return a.at(0) == '\''
+			case 0, '\n', ';':
+				a.i = i
+				return false
+			}
+		}
+	}
+	a.i = i
+	return false
+}
+
+// netrc says whether the name stands in a .netrc: after a login, on the same line or the one before.
+func (a *assign) netrc() bool {
+	b := a.w.b
+	if string(a.key) != "password" {
+		return false
+	}
+	before := b[max(0, a.start-lookback/2):a.start]
+	line := before[bytes.LastIndexByte(before, '\n')+1:]
+	if len(bytes.TrimSpace(line)) == 0 && len(before) > len(line) {
+		before = before[:len(before)-len(line)-1]
+		line = before[bytes.LastIndexByte(before, '\n')+1:]
+	}
+	if line = bytes.TrimRight(line, " \t\r"); bytes.Contains(line, []byte("login ")) && bytes.IndexByte(line, ',') < 0 {
+		fields := bytes.Fields(line)
+		a.flag = len(fields) >= 2 && string(fields[len(fields)-2]) == "login"
+	}
+	return a.flag
 }
 
 // readSign reads = or :, with blanks after it, and not ==, =~, ::.
@@ -223,11 +341,16 @@ func (a *assign) blanks() int {
 
 // value reads the value and decides.
 func (a *assign) value() match {
+	a.skipType()
+	if m, ok := a.block(); ok {
+		return m
+	}
 	q := a.at(0)
-	escaped := q == '\\' && (a.at(1) == '"' || a.at(1) == '\'')
-	if escaped {
+	escaped := false
+	for n := 0; n < 3 && q == '\\' && (a.at(1) == '"' || a.at(1) == '\'' || a.at(1) == '\\'); n++ {
 		a.i++
 		q = a.at(0)
+		escaped = true
 	}
 	if q == '"' || q == '\'' || q == '`' {
 		a.i++
@@ -237,6 +360,78 @@ func (a *assign) value() match {
 		return a.headerValue(func(c byte) bool { return c <= ' ' || c == '"' || c == '\'' })
 	}
 	return a.bareValue()
+}
+
+// skipType skips what stands between a name and its value: the tag of YAML (!secret value), or the type of a
+// declaration (name: string = value).
+func (a *assign) skipType() {
+	i := a.i
+	if a.at(0) == '!' {
+		a.i++
+	}
+	n := 0
+	for n < 24 && is(a.at(n), clAlnum) {
+		n++
+	}
+	tag := a.i > i
+	if !a.colon || n == 0 {
+		a.i = i
+		return
+	}
+	a.i += n
+	blanks := a.blanks()
+	if tag && blanks > 0 {
+		return
+	}
+	if c := a.at(0); tag || c != '=' || a.at(1) == '=' {
+		a.i = i
+		return
+	}
+	a.i++
+	a.colon, a.spaced = false, a.blanks() > 0
+}
+
+// block reads the value after | or > in YAML: the lines below that stand further in than the first of them, or as far.
+func (a *assign) block() (match, bool) {
+	const most = 4 << 10
+	b := a.w.b
+	if c := a.at(0); !a.colon || c != '|' && c != '>' {
+		return match{}, false
+	}
+	k := 1
+	for k < 3 && (a.at(k) == '-' || a.at(k) == '+' || is(a.at(k), clDigit)) {
+		k++
+	}
+	if a.at(k) == '\r' {
+		k++
+	}
+	if a.at(k) != '\n' {
+		return match{from: a.i}, a.cut
+	}
+	from := span(b, a.i+k+1, clSpace, 64)
+	indent := from - 1 - bytes.LastIndexByte(b[:from], '\n')
+	end := from
+	for i := from; ; {
+		nl := bytes.IndexByte(b[i:], '\n')
+		if nl < 0 {
+			a.cut = true
+			end = len(bytes.TrimRight(b, " \r\n"))
+			break
+		}
+		if end = len(bytes.TrimRight(b[:i+nl], " \r\n")); end-from > most {
+			return match{}, true
+		}
+		i += nl + 1
+		if next := span(b, i, clSpace, indent); next-i < indent && next < len(b) {
+			break
+		}
+	}
+	if from >= end || indent == 0 || isPlaceholder(b[from:end]) || b[from] == '<' || bytes.HasPrefix(b[from:end], []byte("-----")) {
+		return match{from: min(from, len(b))}, true
+	}
+	m := found(from, from, max(end, from))
+	m.lines = true
+	return m, true
 }
 
 // quotedValue reads up to the quote q.
@@ -282,10 +477,18 @@ func (a *assign) quotedSecret(v []byte, q byte) bool {
 	if isPlaceholder(v) && !(data && len(v) > 1 && v[0] == '$' && !isPlaceholder(v[1:])) || bytes.EqualFold(v, a.key) {
 		return false
 	}
+	if n := len(v) - len(a.key); n > 0 && bytes.EqualFold(v[n:], a.key) && isName(v) {
+		return false // "challengePassword"
+	}
 	blank := bytes.IndexByte(v, ' ') >= 0
+	if a.loose && (mixedKinds(v) < 2 || blank) || a.spoken && mixedKinds(v) < 3 {
+		return false
+	}
 	switch a.kind {
+	case keyAuth:
+		return len(v) >= 12 && len(v)%4 == 0 && span(v, 0, clB64, len(v)) == len(v) && mixedKinds(v) >= 2
 	case keyPassword, keyIdentify:
-		return !blank || a.quoted || lower(a.key[len(a.key)-1]) == 'e'
+		return !blank || a.flag || a.quoted || lower(a.key[len(a.key)-1]) == 'e'
 	case keyWeak:
 		return !blank && len(v) >= 4
 	}
@@ -324,7 +527,8 @@ var bareEnds = setOf(func(c byte) bool { return c <= ' ' || c == 0x7f || bytes.I
 func (a *assign) bareValue() match {
 	b := a.w.b
 	end := a.i
-	for end < len(b) && !bareEnds[b[end]] && end-a.i <= maxSecret {
+	query := a.start > 0 && (b[a.start-1] == '?' || b[a.start-1] == '&')
+	for end < len(b) && !bareEnds[b[end]] && end-a.i <= maxSecret && !(query && b[end] == '#') {
 		if b[end] == '\\' {
 			if end+1 >= len(b) {
 				a.cut = true
@@ -353,6 +557,9 @@ func (a *assign) bareValue() match {
 	if end < len(b) {
 		next = b[end]
 	}
+	if a.isCode(v, next) {
+		return match{}
+	}
 	if next == '"' || next == '\'' || next == '`' {
 		if !a.insideQuotes(next) && !looksMade(v) {
 			return match{} // f"...", code
@@ -365,6 +572,28 @@ func (a *assign) bareValue() match {
 		return match{}
 	}
 	return found(a.i, a.i, end)
+}
+
+// isCode says whether v, which stood without quotes and before next, is an expression of a program.
+func (a *assign) isCode(v []byte, next byte) bool {
+	open := bytes.IndexByte(v, '[')
+	if open > 0 && (a.spaced || next == ']' && isName(v[:open])) { // an index, a type
+		return true
+	}
+	if !a.spaced {
+		return false
+	}
+	identifier, dollars := true, 0
+	for _, c := range v {
+		identifier = identifier && (isWord(c) || c == '.' || c == '$')
+		if c == '$' {
+			dollars++
+		}
+	}
+	last := v[bytes.LastIndexByte(v, '.')+1:]
+	member := a.start > 0 && a.w.b[a.start-1] == '.'
+	return identifier && (dollars > 1 || member && isName(v) && bytes.IndexByte(v, '_') >= 0 ||
+		a.colon && len(last) < len(v) && len(last) > 0 && is(last[0], clUpper) && isName(v[:1]))
 }
 
 // insideQuotes says whether the assignment itself stands in quotes q, as in -H "token: v".
@@ -380,7 +609,12 @@ func (a *assign) insideQuotes(q byte) bool {
 
 // bareSecret says whether v, which stood without quotes and before next, is a secret.
 func (a *assign) bareSecret(v []byte, next byte, end int) bool {
+	if a.spoken {
+		return mixedKinds(v) >= 3 && len(v) >= 6
+	}
 	switch a.kind {
+	case keyAuth:
+		return len(v) >= 12 && len(v)%4 == 0 && span(v, 0, clB64, len(v)) == len(v) && mixedKinds(v) >= 2
 	case keyBearer:
 		return len(v) >= 16 && looksMade(v)
 	case keyWeak:
@@ -407,7 +641,8 @@ func (a *assign) bareSecret(v []byte, next byte, end int) bool {
 	if name && (bytes.IndexByte(v, '.') >= 0 || !a.ownLine(end)) {
 		return false
 	}
-	return a.ownLine(end) || mixedKinds(v) >= 2 && (next == ',' || next == ' ' && mixedKinds(v) >= 3)
+	return a.ownLine(end) || mixedKinds(v) >= 2 && (next == ',' || next == '}' || next == ' ' && mixedKinds(v) >= 3) ||
+		(next == '\n' || next == '\r') && len(v) >= 6 && (hasDigit(v) && mixedKinds(v) >= 2 || mixedKinds(v) >= 3)
 }
 
 func allHex(v []byte) bool { return span(v, 0, clHex, len(v)) == len(v) }

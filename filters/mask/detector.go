@@ -26,8 +26,10 @@ type match struct {
 	warm int
 	// runs says that the value goes on after to, for the detector's run to follow.
 	runs bool
-	// digitsOnly says that the value is a bare JSON number, which stays one.
+	// number says that the value is a bare JSON number, which stays one.
 	number bool
+	// lines says that the value has several lines; their ends and blanks stay.
+	lines bool
 }
 
 // more makes the match of an undecided candidate.
@@ -122,6 +124,15 @@ func is(c byte, bits uint8) bool { return class[c]&bits != 0 }
 // isWord says whether c continues an identifier.
 func isWord(c byte) bool { return class[c]&clAlnum != 0 || c == '_' }
 
+// inWord says whether what starts at b[s] is the rest of a word. The letter of an escaped newline or tab, as in JSON
+// and source, is none.
+func inWord(b []byte, s int) bool { return isWord(b[s-1]) && !escapedBefore(b, s) }
+
+// escapedBefore says whether \n, \r or \t stands before b[s].
+func escapedBefore(b []byte, s int) bool {
+	return s > 1 && b[s-2] == '\\' && (b[s-1] == 'n' || b[s-1] == 'r' || b[s-1] == 't')
+}
+
 // bytesOf makes a set.
 func bytesOf(s string) *[256]bool {
 	var t [256]bool
@@ -144,7 +155,7 @@ func span(b []byte, i int, bits uint8, limit int) int {
 func builtin() []*detector {
 	ds := []*detector{pemDetector(), encodedKeyDetector(), jwtDetector()}
 	ds = append(ds, vendorDetectors()...)
-	ds = append(ds, urlDetector(), assignDetector(), cryptDetector())
+	ds = append(ds, urlDetector(), assignDetector(), commandDetector(), pgpassDetector(), puttyDetector(), cryptDetector())
 	return append(ds, emailDetector(), ibanDetector(), cardDetector(), ssnDetector(), phoneDetector())
 }
 

@@ -128,6 +128,25 @@ var detectorRows = map[string][]row{
 	"telegram-token": {
 		{j("110201543", ":AAHdqTcv", "CH1vGWJxfSeofSAs0K5PALDsaw1"), "110201543:" + stars(35)}, {in: "12:AM"}, {in: "110201543:AAA"},
 	},
+	"mailchimp-token": {
+		{j("0123456789abcdef0123456789abcdef", "-us", "12"), "0" + stars(31) + "-****"}, {in: "abcdef-us1"}, {in: j("x0123456789abcdef0123456789abcdef", "-us", "12")},
+	},
+	"command-password": {
+		{"mysql -u root -phunter2 shop", "mysql -u root -p******* shop"}, {"$ sshpass -p 'hunter2' ssh h", "$ sshpass -p '*******' ssh h"},
+		{"curl -sSu jane:hunter2 https://x", "curl -sSu jane:******* https://x"}, {"/usr/bin/curl --user jane:hunter2 x", "/usr/bin/curl --user jane:******* x"},
+		{"docker login -u jane -p hunter2\n", "docker login -u jane -p *******\n"}, {"redis-cli -a hunter2 ping", "redis-cli -a ******* ping"},
+		{"echo hunter2 | sudo -S id", "echo ******* | sudo -S id"}, {"xfreerdp /u:jane /p:hunter2", "xfreerdp /u:jane /p:*******"}, {"smbclient //h/s -U jane%hunter2", "smbclient //h/s -U jane%*******"},
+		{in: "mysql -u root -p"}, {in: "mysql -u root -p shop"}, {in: "mkdir -p a/b"}, {in: "ps -p 12345"}, {in: "cp -pr a b"}, {in: "curl -u jane https://x"}, {in: "docker ps -a"}, {in: "docker run -p 8080:80 x"},
+		{in: "echo hello | grep h"}, {in: "echo done"}, {in: "ssh -p 2222 host"}, {in: "unzip -p x.zip"}, {in: "mysql -p$PASS"}, {in: "grep -P 'x' /p:y"},
+	},
+	"pgpass": {
+		{"db.example.com:5432:shop:app:hunter2\n", "db.example.com:5432:shop:app:*******\n"}, {"*:*:*:app:hunter2", "*:*:*:app:*******"}, {"localhost:6432:*:app:hunter2\r\n", "localhost:6432:*:app:*******\r\n"},
+		{in: "fe80:5678:1:2:3"}, {in: "10.0.0.1:5432"}, {in: "main.go:5432:12: x"}, {in: "a b.c:5432:a:b:c"}, {in: "image:5000/x:y:z"},
+	},
+	"putty-key": {
+		{"Private-Lines: 2\nAAAAIHh4eHh4eHh4eHh4\neHh4eHh4\nPrivate-MAC: 00ff\n", "Private-Lines: 2\n********************\n********\nPrivate-MAC: 00ff\n"},
+		{in: "Private-Lines: 1\n"}, {in: "Private-Lines: x\nAAAAIHh4eHh4eHh4eHh4\n"}, {in: "a date-time"},
+	},
 	"terraform-token": {
 		{j("abcdefghijklmn", ".atl", "asv1.", letters(64)), "a" + stars(13) + "." + stars(7) + "." + stars(64)}, {in: "x.atlas"},
 	},

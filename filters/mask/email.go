@@ -10,7 +10,7 @@ const (
 func emailDetector() *detector {
 	return &detector{
 		name: "email", version: 1,
-		anchors: []anchor{{laneEmail, [4]*[256]bool{bytesOf("@"), setAlnum, setAny, setAny}}},
+		anchors: []anchor{{laneEmail, [4]*[256]bool{bytesOf("@"), setDomain, setAny, setAny}}},
 		find:    findEmail,
 		keep:    bytesOf("@."),
 		norm: func(dst, v []byte) []byte {
@@ -22,46 +22,79 @@ func emailDetector() *detector {
 	}
 }
 
-// findEmail looks for an address around the "@" at b[i]. Its first character is public.
+// setDomain is what a domain can start with: a letter, also one of Europe's in UTF-8, or a digit.
+var setDomain = setOf(func(c byte) bool { return is(c, clAlnum) || isLead(c) })
+
+// isLead says whether c starts a character of two bytes that is a letter of a European script.
+func isLead(c byte) bool { return c >= 0xc3 && c <= 0xd4 }
+
+func isContinuation(c byte) bool { return c&0xc0 == 0x80 }
+
+// localStart returns where the local part starts that ends before b[i], not before least.
+func localStart(b []byte, i, least int) int {
+	for i > least {
+		switch {
+		case is(b[i-1], clLocal):
+			i--
+		case i-2 >= least && isContinuation(b[i-1]) && isLead(b[i-2]):
+			i -= 2
+		default:
+			return i
+		}
+	}
+	return i
+}
+
+// findEmail looks for an address around the "@" at b[i]. Its first character is public. Of a local part in quotes only
+// the last word is known.
 func findEmail(w *window, i int) match {
 	b := w.b
-	s, least := i, max(w.floor, i-maxLocal-1)
-	for s > least && is(b[s-1], clLocal) {
-		s--
+	at := i
+	if i > w.floor && b[i-1] == '"' {
+		at--
 	}
-	if i-s > maxLocal {
+	s := localStart(b, at, max(w.floor, at-maxLocal-1))
+	if at-s > maxLocal {
 		return match{}
 	}
-	for s < i && !is(b[s], clAlnum) && b[s] != '_' {
+	for s < at && !is(b[s], clAlnum) && b[s] != '_' && b[s] < 0x80 {
 		s++
 	}
-	if s == i || b[i-1] == '.' {
+	if s == at || b[at-1] == '.' {
 		return match{}
 	}
-	end := i + 1
-	dots := 0
-	for end < len(b) && (is(b[end], clAlnum) || b[end] == '-' || b[end] == '.') {
-		if b[end] == '.' {
-			if b[end-1] == '.' {
-				break
-			}
-			dots++
-		}
-		end++
-	}
+	end := domainEnd(b, i+1)
 	if end-i > maxDomain+2 {
 		return match{}
 	}
+	show := s + firstRune(b[s:at])
 	if end+1 >= len(b) && !w.final {
-		return undecided(s, s+1, s+1)
+		return undecided(s, show, show)
 	}
-	for end > i+1 && !is(b[end-1], clAlnum) {
+	for end > i+1 && (b[end-1] == '-' || b[end-1] == '.') {
 		end--
 	}
 	if !isDomain(b[i+1:end]) || isRemotePath(b, end) || isAlgorithm(b[s:i], b[i+1:end]) {
 		return match{}
 	}
-	return found(s, s+1, end)
+	return found(s, show, end)
+}
+
+// domainEnd returns the end of what can be a domain name from b[i] on.
+func domainEnd(b []byte, i int) int {
+	for i < len(b) {
+		switch {
+		case is(b[i], clAlnum) || b[i] == '-':
+			i++
+		case b[i] == '.' && b[i-1] != '.':
+			i++
+		case isLead(b[i]) && i+1 < len(b) && isContinuation(b[i+1]):
+			i += 2
+		default:
+			return i
+		}
+	}
+	return i
 }
 
 // isDomain says whether d is a domain name under a top level that exists.
@@ -74,6 +107,9 @@ func isDomain(d []byte) bool {
 		if c == '-' && (k == 0 || d[k-1] == '.' || d[k-1] == '-' && k < 2 || k+1 < len(d) && d[k+1] == '.') {
 			return false
 		}
+	}
+	if t := d[dot+1:]; t[0] >= 0x80 || bytes.HasPrefix(t, []byte("xn--")) {
+		return true // of a script of its own
 	}
 	var top [24]byte
 	if len(d)-dot-1 > len(top) {

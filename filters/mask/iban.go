@@ -75,7 +75,7 @@ func upper(c byte) byte {
 // in one word or in groups of four. The country and the check digits are public.
 func findIBAN(w *window, i int) match {
 	b, s := w.b, i
-	if s+2 < len(b) && !is(b[s+2], clDigit) || s < w.floor || s < 1 || !is(b[s], clAlpha) || isWord(b[s-1]) {
+	if s+2 < len(b) && !is(b[s+2], clDigit) || s < w.floor || s < 1 || !is(b[s], clAlpha) || inWord(b, s) {
 		return match{}
 	}
 	shape, ok := ibanShapes[[2]byte{upper(b[s]), upper(b[s+1])}]

@@ -19,10 +19,10 @@ func (t inner) find(w *window, i int) match {
 		return match{}
 	}
 	s, least := i, max(w.floor, i-t.atMost-1, 1)
-	for s > least && t.set[b[s-1]] {
+	for s > least && t.set[b[s-1]] && !escapedBefore(b, s) {
 		s--
 	}
-	if k := i - s; k < t.before || k > t.atMost || isWord(b[s-1]) {
+	if k := i - s; k < t.before || k > t.atMost || inWord(b, s) {
 		return match{}
 	}
 	show := s + t.show(b[s:i])
@@ -36,6 +36,9 @@ func (t inner) find(w *window, i int) match {
 	}
 	if end == len(b) && !w.final && end-i-len(t.mark) <= t.max {
 		return undecided(min(from, end), min(show, end), min(show, end))
+	}
+	for end > i+n && b[end-1] == '.' { // of the sentence
+		end--
 	}
 	if k := end - i - len(t.mark); n < len(t.mark) || k < t.min || k > t.max || t.check != nil && !t.check(b[s:end]) {
 		return match{}
@@ -63,7 +66,7 @@ func azureDetector() *detector {
 		check: func(v []byte) bool { return is(v[3], clDigit) },
 	}
 	service := inner{
-		mark: "JQQJ9", set: tokB64, before: 52, atMost: 52, min: 27, max: 31, show: showOne,
+		mark: "JQQJ9", set: tokAlnum, before: 52, atMost: 52, min: 27, max: 31, show: showOne,
 	}
 	d := secret.detector("azure-token", "", anchor{laneText, [4]*[256]bool{bytesOf("Q"), bytesOf("~"), tokURL, tokURL}})
 	d.anchors = append(d.anchors, anchorOf(laneText, "JQQJ"))
@@ -100,4 +103,10 @@ func telegramDetector() *detector {
 func terraformDetector() *detector {
 	t := inner{mark: ".atlasv1.", set: tokURL, before: 14, atMost: 14, min: 60, max: 80, show: showOne}
 	return t.detector("terraform-token", ".", anchorOf(laneText, ".atl"))
+}
+
+// mailchimpDetector knows the keys of Mailchimp, which end in the name of a data centre.
+func mailchimpDetector() *detector {
+	t := inner{mark: "-us", set: tokHex, before: 32, atMost: 32, min: 1, max: 2, show: showOne, check: hasDigit}
+	return t.detector("mailchimp-token", "-", anchor{laneText, [4]*[256]bool{bytesOf("-"), bytesOf("u"), bytesOf("s"), setDigit}})
 }

@@ -11,7 +11,7 @@ const jwtHeaderMax = 4 << 10
 func jwtDetector() *detector {
 	return &detector{
 		name: "jwt", version: 1,
-		anchors: []anchor{anchorOf(laneText, "eyJ")},
+		anchors: []anchor{anchorOf(laneText, "eyJ"), anchorOf(laneText, "eyAi"), anchorOf(laneText, "ewog"), anchorOf(laneText, "ewoJ"), anchorOf(laneText, "ew0K")},
 		find:    findJWT,
 		run:     runJWT,
 		keep:    bytesOf("."),
@@ -22,10 +22,10 @@ func jwtDetector() *detector {
 // base64url and public.
 func findJWT(w *window, i int) match {
 	b, s := w.b, i
-	if s+2 < len(b) && b[s+2] != 'J' || s < w.floor || s < 1 || is(b[s-1], clB64URL) {
+	if s < w.floor || s < 1 || is(b[s-1], clB64URL) && !escapedBefore(b, s) {
 		return match{}
 	}
-	dot := span(b, s, clB64URL, jwtHeaderMax)
+	dot := padded(b, span(b, s, clB64URL, jwtHeaderMax))
 	if dot == len(b) && dot-s < jwtHeaderMax && !w.final {
 		return undecided(s, min(s+3, len(b)), min(s+3, len(b)))
 	}
@@ -47,16 +47,25 @@ func findJWT(w *window, i int) match {
 
 // isJOSEHeader says whether v is base64url of a JSON object that names an algorithm (RFC 7515 4.1.1).
 func isJOSEHeader(v []byte) bool {
+	v = bytes.TrimRight(v, "=")
 	raw := make([]byte, base64.RawURLEncoding.DecodedLen(len(v)))
 	n, err := base64.RawURLEncoding.Decode(raw, v)
-	return err == nil && bytes.HasPrefix(raw, []byte(`{"`)) && bytes.Contains(raw[:n], []byte(`"alg"`))
+	return err == nil && raw[0] == '{' && bytes.Contains(raw[:n], []byte(`"alg"`))
+}
+
+// padded skips at most two signs of padding.
+func padded(b []byte, i int) int {
+	for n := 0; n < 2 && i < len(b) && b[i] == '='; n++ {
+		i++
+	}
+	return i
 }
 
 // runJWT follows the segments after the header. A dot belongs to the token when a segment follows it.
 func runJWT(w *window, i, n int) (int, bool) {
 	b := w.b
 	for {
-		i = span(b, i, clB64URL, len(b))
+		i = padded(b, span(b, i, clB64URL, len(b)))
 		if i == len(b) {
 			return i, w.final
 		}

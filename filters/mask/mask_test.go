@@ -279,7 +279,10 @@ func vendorExamples() map[string][]string {
 			for i := range v {
 				v[i] = set[r.IntN(len(set))]
 			}
-			if t.set['.'] && t.check != nil {
+			switch {
+			case t.name == "airtable-token": // 14 characters, a dot, and hexadecimal
+				copy(v[14:], "."+strings.Repeat("7a3f", 16))
+			case t.set['.'] && t.check != nil:
 				v[t.min/3] = '.'
 			}
 			if t.check == nil || t.check(v) {

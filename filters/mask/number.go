@@ -1,5 +1,7 @@
 package mask
 
+import "strings"
+
 const (
 	cardMin, cardMax = 12, 19
 	cardPublic       = 6 // PCI DSS 3.4.1: at most the first six and the last four may be shown
@@ -8,7 +10,7 @@ const (
 func cardDetector() *detector {
 	return &detector{
 		name: "card", version: 1,
-		anchors: []anchor{{laneNumber, [4]*[256]bool{setNonWord, bytesOf("12345689"), setDigit, setDigit}}},
+		anchors: afterAny(anchor{laneNumber, [4]*[256]bool{setNonWord, bytesOf("12345689"), setDigit, setDigit}}),
 		find:    findCard,
 		keep:    bytesOf(" -."),
 		last4:   true,
@@ -71,7 +73,7 @@ var cardGroups = map[int]bool{
 // findCard looks for a payment card: issuer range, length, Luhn, and groups as they are printed.
 func findCard(w *window, i int) match {
 	b, s := w.b, i+1
-	if s < w.floor || !cardStarts(b, s) {
+	if s < w.floor || !cardStarts(b, s) || inWord(b, s) {
 		return match{}
 	}
 	var r digitRun
@@ -238,6 +240,10 @@ func lengths(ns ...int) (m uint32) {
 // brands are the public ranges of issuer identification numbers, ISO/IEC 7812.
 var brands = []brand{
 	{1, 4, 4, lengths(13, 16, 19), "Visa"},
+	{4, 4903, 4905, lengths(18), "Switch"},
+	{4, 4911, 4911, lengths(18), "Switch"},
+	{4, 4936, 4936, lengths(18), "Switch"},
+	{4, 6333, 6333, lengths(16, 18, 19), "Switch"},
 	{2, 51, 55, lengths(16), "Mastercard"},
 	{4, 2221, 2720, lengths(16), "Mastercard"},
 	{2, 34, 34, lengths(15), "American Express"},
@@ -250,11 +256,13 @@ var brands = []brand{
 	{2, 36, 36, lengths(14, 15, 16, 17, 18, 19), "Diners Club"},
 	{2, 38, 39, lengths(14, 16, 17, 18, 19), "Diners Club"},
 	{4, 3528, 3589, lengths(16, 17, 18, 19), "JCB"},
+	{2, 35, 35, lengths(16), "JCB"},
 	{4, 2131, 2131, lengths(15), "JCB"},
 	{4, 1800, 1800, lengths(15), "JCB"},
 	{2, 62, 62, lengths(16, 17, 18, 19), "UnionPay"},
 	{2, 81, 81, lengths(16, 17, 18, 19), "UnionPay"},
-	{4, 2200, 2204, lengths(16, 17, 18, 19), "Mir"},
+	{4, 2200, 2205, lengths(16, 17, 18, 19), "Mir, Borica"},
+	{3, 637, 639, lengths(16), "Hipercard, InstaPayment"},
 	{4, 5018, 5018, lengths(12, 13, 14, 15, 16, 17, 18, 19), "Maestro"},
 	{4, 5020, 5020, lengths(12, 13, 14, 15, 16, 17, 18, 19), "Maestro"},
 	{4, 5038, 5038, lengths(12, 13, 14, 15, 16, 17, 18, 19), "Maestro"},
@@ -267,7 +275,7 @@ var brands = []brand{
 	{4, 6771, 6771, lengths(12, 13, 14, 15, 16, 17, 18, 19), "Maestro, Laser"},
 	{4, 6767, 6767, lengths(16, 18, 19), "Solo"},
 	{4, 6334, 6334, lengths(16, 18, 19), "Solo"},
-	{2, 56, 58, lengths(16, 18, 19), "Maestro"},
+	{2, 56, 58, lengths(12, 16, 18, 19), "Maestro"},
 	{2, 50, 50, lengths(16, 18, 19), "Maestro, Elo, Verve, RuPay, Dankort"},
 	{2, 60, 60, lengths(16), "RuPay, Hipercard, Discover"},
 	{2, 82, 82, lengths(16), "RuPay"},
@@ -311,21 +319,39 @@ func cardPrefix(d []byte) bool {
 func ssnDetector() *detector {
 	return &detector{
 		name: "ssn", version: 1,
-		anchors: []anchor{{laneNumber, [4]*[256]bool{setNonWord, setDigit, setDigit, setDigit}}},
-		find:    findSSN,
-		keep:    bytesOf("-"),
-		last4:   true,
-		norm:    digitsOf,
+		anchors: append(afterAny(anchor{laneNumber, [4]*[256]bool{setNonWord, setDigit, setDigit, setDigit}}),
+			anchorFold(laneKeyword, "ssn"), anchorFold(laneKeyword, "itin"), anchorFold(laneKeyword, "soci"), anchorFold(laneKeyword, "taxp")),
+		find:  findSSN,
+		keep:  bytesOf("- "),
+		last4: true,
+		norm:  digitsOf,
 	}
 }
 
-// findSSN looks for a US social security number or individual taxpayer number, ddd-dd-dddd, in the ranges
-// that are issued.
+// afterAny is a, and a after the letter of an escaped newline or tab.
+func afterAny(a anchor) []anchor {
+	escaped := a
+	escaped.at[0] = bytesOf("nrt")
+	return []anchor{a, escaped}
+}
+
+// findSSN looks for a US social security number or individual taxpayer number, ddd-dd-dddd or with blanks, in the
+// ranges that are issued; after a label also bare.
 func findSSN(w *window, i int) match {
 	const shape = "ddd-dd-dddd"
 	b, s := w.b, i+1
-	if s+3 < len(b) && b[s+3] != '-' || s < w.floor || b[i] == '-' || b[i] == '.' {
+	if is(b[i], clAlpha) && !is(b[s], clDigit) {
+		return findLabelledSSN(w, i)
+	}
+	if s < w.floor || b[i] == '-' || b[i] == '.' || inWord(b, s) {
 		return match{}
+	}
+	sep := byte('-')
+	if s+3 < len(b) && b[s+3] == ' ' {
+		sep = ' '
+		if b[i] == ' ' && i > 0 && is(b[i-1], clDigit) { // a column of many
+			return match{}
+		}
 	}
 	for k := range len(shape) {
 		if s+k >= len(b) {
@@ -334,7 +360,7 @@ func findSSN(w *window, i int) match {
 			}
 			return undecided(s, s, s+4)
 		}
-		if is(b[s+k], clDigit) != (shape[k] == 'd') || shape[k] == '-' && b[s+k] != '-' {
+		if is(b[s+k], clDigit) != (shape[k] == 'd') || shape[k] == '-' && b[s+k] != sep {
 			return match{}
 		}
 	}
@@ -342,13 +368,69 @@ func findSSN(w *window, i int) match {
 		return match{}
 	}
 	switch t := s + len(shape); {
-	case t >= len(b) && !w.final, t+1 >= len(b) && !w.final && b[t] == '-':
+	case t >= len(b) && !w.final, t+1 >= len(b) && !w.final && b[t] == sep:
 		return undecided(s, s, s+4)
-	case t < len(b) && isWord(b[t]), t+1 < len(b) && b[t] == '-' && is(b[t+1], clDigit):
+	case t < len(b) && isWord(b[t]), t+1 < len(b) && (b[t] == '-' || b[t] == sep) && is(b[t+1], clDigit):
 		return match{}
 	default:
 		return found(s, s, t)
 	}
+}
+
+// findLabelledSSN looks for nine digits after a name such as ssn or social_security_number.
+func findLabelledSSN(w *window, i int) match {
+	b := w.b
+	if i > 0 && is(b[i-1], clAlpha) && !(is(b[i-1], clLower) && is(b[i], clUpper)) {
+		return match{}
+	}
+	t := i
+	for t < len(b) && t-i < 32 && (isKeyByte(b[t]) || b[t] == ' ' && t+1 < len(b) && is(b[t+1], clAlpha)) {
+		t++
+	}
+	if t < len(b) && !ssnLabel(b[i:t]) {
+		return match{}
+	}
+	for n := 0; t < len(b) && n < 8 && strings.IndexByte("\"'\\ \t:=#", b[t]) >= 0; n++ {
+		t++
+	}
+	end := span(b, t, clDigit, 10)
+	if end == len(b) && end-t < 10 && !w.final {
+		return undecided(t, min(t, len(b)), min(t+4, len(b)))
+	}
+	if end-t != 9 || t < w.floor || t == i || is(b[t-1], clAlnum) || isWord(at(b, end)) {
+		return match{}
+	}
+	if v := b[t:end]; !issuedSSN([]byte{v[0], v[1], v[2], '-', v[3], v[4], '-', v[5], v[6], v[7], v[8]}) {
+		return match{}
+	}
+	m := found(t, t, end)
+	m.number = jsonNumber(b, t-1)
+	return m
+}
+
+// at is b[i], or 0 after its end.
+func at(b []byte, i int) byte {
+	if i >= len(b) {
+		return 0
+	}
+	return b[i]
+}
+
+// ssnLabel says whether name is one of such a number.
+func ssnLabel(name []byte) bool {
+	var norm [32]byte
+	n := 0
+	for _, c := range name {
+		if is(c, clAlnum) {
+			norm[n] = lower(c)
+			n++
+		}
+	}
+	switch string(norm[:n]) {
+	case "ssn", "ssnnumber", "ssnno", "itin", "socialsecurity", "socialsecuritynumber", "socialsecurityno", "socialsecuritynum", "taxpayerid", "taxpayeridentificationnumber":
+		return true
+	}
+	return false
 }
 
 // issuedSSN says whether v, in the shape ddd-dd-dddd, is in a range that the SSA or the IRS assigns.

@@ -7,6 +7,7 @@ import (
 
 const (
 	pemBegin     = "-----BEGIN "
+	ssh2Begin    = "---- BEGIN " // of ssh.com and PuTTY
 	pemLabelMax  = 64
 	pemBodyMax   = 64 << 10 // longest that is followed: an RSA key of 32768 bits has 26 KB
 	pemFirstWord = 16       // shortest first word of a body
@@ -22,7 +23,7 @@ func pemDetector() *detector {
 	}
 }
 
-var pemKeep = bytesOf(" \t\r\n\"',")
+var pemKeep = bytesOf(" \t\r\n\"',>#*|;")
 
 // findPEM looks for the body after a header such as -----BEGIN RSA PRIVATE KEY----- (RFC 7468). The header
 // is shown. The body may be on lines of its own, or on one with escaped newlines as in JSON.
@@ -31,7 +32,10 @@ func findPEM(w *window, i int) match {
 	if i+4 > len(b) && !w.final {
 		return cutPEM(w, len(b))
 	}
-	if s < 0 || !bytes.HasPrefix(b[s:], []byte(pemBegin)) {
+	dashes := 5
+	if s >= 0 && bytes.HasPrefix(b[s:], []byte(ssh2Begin)) {
+		dashes = 4
+	} else if s < 0 || !bytes.HasPrefix(b[s:], []byte(pemBegin)) {
 		return match{}
 	}
 	i += 4
@@ -40,7 +44,7 @@ func findPEM(w *window, i int) match {
 		end++
 	}
 	label := b[i:end]
-	for n := 0; n < 5; n++ {
+	for n := 0; n < dashes; n++ {
 		if end == len(b) {
 			return cutPEM(w, end) // the header is public
 		}
@@ -58,7 +62,10 @@ func findPEM(w *window, i int) match {
 // findPEMBody looks for the first word of the body, which is base64 or a header such as Proc-Type.
 func findPEMBody(w *window, i int) match {
 	b := w.b
-	body := skipLayout(b, i)
+	body, cut := skipHeaders(b, skipLayout(b, i))
+	if cut && !w.final {
+		return cutPEM(w, body)
+	}
 	if body == len(b) || b[body] == '\\' && body+1 == len(b) {
 		return cutPEM(w, body)
 	}
@@ -76,6 +83,32 @@ func findPEMBody(w *window, i int) match {
 	return m
 }
 
+// skipHeaders skips lines such as "Version: GnuPG" and "Proc-Type: 4,ENCRYPTED" before a body (RFC 4880 6.2, RFC 1421 4.6).
+// Cut says that the window ends in what may be one, which starts at the index it returns.
+func skipHeaders(b []byte, i int) (body int, cut bool) {
+	for range 8 {
+		end := i
+		for end < len(b) && end-i < 32 && (is(b[end], clAlnum) || b[end] == '-') {
+			end++
+		}
+		if end == len(b) && end-i < 32 {
+			return i, true
+		}
+		if end == i || b[end] != ':' {
+			return i, false
+		}
+		nl := bytes.IndexByte(b[end:min(len(b), end+256)], '\n')
+		if nl < 0 {
+			return i, len(b)-end < 256
+		}
+		i = skipLayout(b, end+nl+1)
+	}
+	return i, false
+}
+
+// linePrefix are what stands before the lines of a key in a quote, a comment, a table or a difference.
+var linePrefix = bytesOf(">#*|/;")
+
 // cutPEM waits from byte body on.
 func cutPEM(w *window, body int) match {
 	if w.final {
@@ -89,13 +122,26 @@ func cutPEM(w *window, body int) match {
 func skipLayout(b []byte, i int) int {
 	for i < len(b) {
 		switch {
-		case is(b[i], clSpace) || b[i] == '"' || b[i] == '\'' || b[i] == ',':
+		case is(b[i], clSpace) || b[i] == '"' || b[i] == '\'' || b[i] == ',' || linePrefix[b[i]] || b[i] == '+':
 			i++
+		case b[i] == '-' && b[i-1] == '\n' && i+1 < len(b) && b[i+1] != '-': // of a difference
+			i++
+		case is(b[i], clDigit) && lineNumber(b, i) > i:
+			i = lineNumber(b, i)
 		case b[i] == '\\' && i+1 < len(b) && (b[i+1] == 'n' || b[i+1] == 'r' || b[i+1] == 't' || b[i+1] == '\\'):
 			i += 2
 		default:
 			return i
 		}
+	}
+	return i
+}
+
+// lineNumber returns the end of the number of a line that starts at b[i], or i.
+func lineNumber(b []byte, i int) int {
+	end := span(b, i, clDigit, 6)
+	if end < len(b) && (b[end] == '\t' || b[end] == ' ' || b[end] == ':') {
+		return end + 1
 	}
 	return i
 }
@@ -108,7 +154,7 @@ func runPEM(w *window, i, n int) (int, bool) {
 		switch {
 		case n > pemBodyMax:
 			return i, true
-		case is(c, clB64) || pemKeep[c] || c == ':':
+		case is(c, clB64) || pemKeep[c] || c == ':' || linePrefix[c]:
 			i++
 			n++
 		case c == '-' || c == '\\':
@@ -165,5 +211,52 @@ func findEncodedKey(w *window, s int) match {
 	}
 	m := found(s, s+len(encodedBegin), end)
 	m.runs = true
+	return m
+}
+
+// puttyDetector knows the private part of PuTTY's key files.
+func puttyDetector() *detector {
+	return &detector{name: "putty-key", version: 1, anchors: []anchor{anchorOf(laneText, "ate-")}, find: findPuTTY}
+}
+
+// findPuTTY looks for as many lines of base64 as "Private-Lines: n" says.
+func findPuTTY(w *window, i int) match {
+	const head, most = "Private-Lines: ", 100
+	b, s := w.b, i-len("Priv")
+	if s < 0 || !bytes.HasPrefix(b[s:], []byte(head)[:min(len(head), len(b)-s)]) {
+		return match{}
+	}
+	n := 0
+	t := s + len(head)
+	for t < len(b) && is(b[t], clDigit) && n <= most {
+		n = n*10 + int(b[t]-'0')
+		t++
+	}
+	from := t
+	for from < len(b) && (b[from] == '\r' || b[from] == '\n') {
+		from++
+	}
+	if from >= len(b) {
+		return cutPEM(w, len(b))
+	}
+	if n == 0 || n > most || from == t || from < w.floor {
+		return match{}
+	}
+	end := from
+	for range n {
+		end = span(b, end, clB64, 80)
+		if end == len(b) && !w.final {
+			return undecided(from, from, from)
+		}
+		for end < len(b) && (b[end] == '\r' || b[end] == '\n') {
+			end++
+		}
+	}
+	end = from + len(bytes.TrimRight(b[from:end], "\r\n"))
+	if end-from < pemFirstWord {
+		return match{}
+	}
+	m := found(from, from, end)
+	m.lines = true
 	return m
 }

@@ -5,9 +5,13 @@ import "strings"
 func phoneDetector() *detector {
 	as := []anchor{
 		{laneNumber, [4]*[256]bool{setNonWord, setDigit, setDigit, setDigit}},
+		{laneNumber, [4]*[256]bool{bytesOf("nrt"), setDigit, setDigit, setDigit}},
+		{laneKeyword, [4]*[256]bool{bytesOf("nrt"), bytesOf("+"), bytesOf("123456789"), bytesOf("0123456789 -.(")}},
+		{laneKeyword, [4]*[256]bool{bytesOf("nrt"), bytesOf("("), setDigit, setDigit}},
 		{laneKeyword, [4]*[256]bool{setNonWord, bytesOf("+"), bytesOf("123456789"), bytesOf("0123456789 -.(")}},
 		{laneKeyword, [4]*[256]bool{setNonWord, bytesOf("("), setDigit, setDigit}},
 		{laneIBAN, [4]*[256]bool{setNonWord, bytesOf("0"), bytesOf("123456789"), bytesOf(" .-")}},
+		{laneIBAN, [4]*[256]bool{bytesOf("nrt"), bytesOf("0"), bytesOf("123456789"), bytesOf(" .-")}},
 	}
 	for _, k := range phoneLabels {
 		a := anchorFold(laneKeyword, k)
@@ -32,24 +36,55 @@ var phoneShapes = indexShapes(`NddSNddSdddd|-.
 (Ndd) NddSdddd|. 
 (0dd) dddd dddd|
 (0ddd) ddd dddd|
+(0dddd) ddddd|
 (0dddd) dddddd|
+(0dddd) ddddddd|
+(0dd) dddddd|
+(0dd) ddddddd|
+(0dd) dddddddd|
+(0ddd) dddddd|
+(0ddd) ddddddd|
+(0ddd) dddddddd|
 (dd) 9dddd-dddd|
 (dd) Mddd-dddd|
 02dSddddSdddd| -
 02dSdddSdddd| 
+0M0SdddSdddd| 
 01ddSdddSdddd| -
+01ddSdddSddddd| 
+0MddSdddSdddd| 
 03ddSdddSdddd| -
 08ddSdddSdddd| -
 01dddSdddddd| -
 07dddSdddddd| -
 07dddSdddSddd| -
+07ddddddddd|
+06dddddddd|
+07dddddddd|
 0MSddSddSddSdd| .-
 04ddSdddSddd| 
 0MSddddSdddd| -
 0M0SddddSdddd|-
 01ddSddddddd|-/ 
 01ddSdddddddd|-/ 
+0M0SMddddd|-/ 
+0M0SMdddddd|-/ 
+0M0SMddddddd|-/ 
+089SMddddd|-/ 
+089SMdddddd|-/ 
+089SMddddddd|-/ 
+069SMddddd|-/ 
+069SMdddddd|-/ 
+069SMddddddd|-/ 
+0MddSMdddd|-/ 
+0MddSMddddd|-/ 
+0MddSMdddddd|-/ 
+0MddSMddddddd|-/ 
+0MdddSMdddd|-/ 
+0MdddSMddddd|-/ 
+0MdddSMdddddd|-/ 
 0MddSddddddd|-/
+0MdSddddddd|-/
 0MdSdddddddd|-/
 0MdSddddddd|/
 1MdSddddSdddd|- `)
@@ -79,19 +114,21 @@ func indexShapes(text string) (t [256][]phoneShape) {
 // after a label however it is written.
 func findPhone(w *window, i int) match {
 	b := w.b
-	if is(b[i], clAlpha) {
+	s := i + 1
+	if is(b[i], clAlpha) && (is(b[s], clAlpha) || !escapedBefore(b, s)) {
 		return findLabelledPhone(w, i)
 	}
-	s := i + 1
 	if s < w.floor {
 		return match{}
 	}
 	if b[s] == '+' {
 		return internationalPhone(w, s)
 	}
-	if b[i] == '+' || (b[i] == '.' || b[i] == '-' || b[i] == '/' || b[i] == ':' || b[i] == ' ') && i > 1 && is(b[i-1], clDigit) &&
-		(b[i-1] != '1' || isWord(b[i-2]) || b[i] == '/' || b[i] == '.') { // but for the long-distance prefix
+	if b[i] == '+' || afterPhoneDigit(b, i) {
 		return match{}
+	}
+	if b[s] == '0' && at(b, s+1) == '0' {
+		return dialledPhone(w, s)
 	}
 	var waits match
 	for k := range phoneShapes[b[s]] {
@@ -104,6 +141,27 @@ func findPhone(w *window, i int) match {
 		}
 	}
 	return waits
+}
+
+// afterPhoneDigit says whether what comes after b[i] is the rest of a longer number, date, time or address. It is none
+// after the long-distance prefix, and after the name of a file and the number of a line.
+func afterPhoneDigit(b []byte, i int) bool {
+	if i < 2 || !is(b[i-1], clDigit) {
+		return false
+	}
+	switch b[i] {
+	case '.', '/':
+		return true
+	case '-', ' ':
+		return b[i-1] != '1' || inWord(b, i-1)
+	case ':':
+		k := i - 1
+		for k > 0 && i-k < 8 && is(b[k-1], clDigit) {
+			k--
+		}
+		return k < 2 || b[k-1] != ':' || is(b[k-2], clDigit)
+	}
+	return false
 }
 
 // match looks for p at s.
@@ -125,6 +183,9 @@ func (p *phoneShape) match(w *window, s int) match {
 	if p.nanp && !isNANP(digitsOf(d[:0], b[s:t])) {
 		return match{}
 	}
+	if sep == ' ' && b[s] == '0' && fileModes[string(b[s:s+4])] && b[s+4] == ' ' {
+		return match{}
+	}
 	if p.pairs && sep == ' ' {
 		switch amongPairs(w, s, t) {
 		case yes:
@@ -143,7 +204,7 @@ func amongPairs(w *window, s, t int) verdict {
 	for k > 0 && s-k < 3 && b[k-1] == ' ' {
 		k--
 	}
-	if k < s && k > 1 && is(b[k-1], clHex) && is(b[k-2], clHex) {
+	if k < s && k > 1 && is(b[k-1], clHex) && is(b[k-2], clHex) && (k < 3 || !isWord(b[k-3])) {
 		return yes
 	}
 	for k = t; k < len(b) && k-t < 3 && b[k] == ' '; k++ {
@@ -177,10 +238,10 @@ func shapeByte(want byte, seps string, c byte, sep *byte) bool {
 // endPhone decides by what follows the number that ends before b[t].
 func endPhone(w *window, s, show, t int, sep byte) match {
 	b := w.b
-	if t+1 >= len(b) && !w.final && (t == len(b) || !isWord(b[t])) {
+	if t+1 >= len(b) && !w.final && (t == len(b) || !isWord(b[t]) || b[t] == 'x') {
 		return undecided(s, show, min(s+3, len(b)))
 	}
-	if t < len(b) && isWord(b[t]) {
+	if t < len(b) && isWord(b[t]) && !(b[t] == 'x' && t+1 < len(b) && is(b[t+1], clDigit)) { // but for an extension
 		return match{}
 	}
 	if t+1 < len(b) && (sep != 0 && b[t] == sep || b[t] == '-' || b[t] == '.' || b[t] == '/' || b[t] == ':') && is(b[t+1], clDigit) {
@@ -228,6 +289,37 @@ func internationalPhone(w *window, s int) match {
 	}
 	return endPhone(w, s, s+1, last, 0)
 }
+
+// dialledPhone reads 00, a country code and a number with separators: without any it is most likely a number that was
+// filled up with zeros.
+func dialledPhone(w *window, s int) match {
+	b := w.b
+	m := internationalPhone(w, s+1) // as if the second zero were a plus sign
+	switch m.verdict {
+	case yes:
+		for k, c := range b[s+2 : m.to] {
+			if !is(c, clDigit) {
+				if next := b[s+3+k]; next == '0' && string(b[s+2:s+4]) != "39" { // none but Italy's numbers start so
+					return match{}
+				}
+				return found(s, s, m.to)
+			}
+		}
+		return match{}
+	case more:
+		return undecided(s, s, min(s+4, len(b)))
+	}
+	return match{}
+}
+
+// fileModes are numbers before others in listings.
+var fileModes = func() map[string]bool {
+	m := map[string]bool{}
+	for _, n := range strings.Fields("0400 0440 0444 0500 0544 0550 0555 0600 0640 0644 0660 0664 0666 0700 0710 0711 0744 0750 0751 0755 0764 0770 0774 0775 0777") {
+		m[n] = true
+	}
+	return m
+}()
 
 // phoneSep says whether separator c may stand after p.
 func phoneSep(p, c byte) bool {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -67,6 +68,20 @@ func localCorpora() []localCorpus {
 		{"Go source", files(filepath.Join(goroot, "src"), func(n string) bool { return strings.HasSuffix(n, ".go") && !strings.HasSuffix(n, "_test.go") }), []string{"email", "url-password"}},
 		{"/usr/include", files("/usr/include", ext(".h")), []string{"email"}},
 		{"dpkg logs and lists", append(files("/var/log", func(n string) bool { return strings.Contains(n, "dpkg") || strings.Contains(n, "apt") }), files("/var/lib/dpkg/info", ext(".list"))...), []string{"email"}},
+		{"Python source", files("/usr/lib/python3", func(n string) bool { return strings.HasSuffix(n, ".py") && !strings.Contains(n, "test") && !strings.Contains(n, "oauth") }), []string{"email", "url-password"}},
+		{"Perl source", files("/usr/share/perl", func(n string) bool { return strings.HasSuffix(n, ".pm") || strings.HasSuffix(n, ".pl") }), []string{"email", "url-password"}},
+		{"JavaScript", files("/usr", ext(".js")), []string{"email", "url-password"}},
+		{"JSON", files("/usr", ext(".json")), []string{"email", "url-password"}},
+		{"YAML and XML", files("/usr/share", func(n string) bool {
+			return strings.HasSuffix(n, ".yaml") || strings.HasSuffix(n, ".yml") || strings.HasSuffix(n, ".xml")
+		}), []string{"email", "url-password"}},
+		{"shell scripts", files("/usr/bin", isScript), []string{"email", "url-password"}},
+		{"/etc", files("/etc", func(n string) bool {
+			return !secretsIn.MatchString(n)
+		}), []string{"email", "url-password"}},
+		{"package list", output("dpkg", "-l"), []string{"email"}},
+		{"package status", files("/var/lib/dpkg", func(n string) bool { return strings.HasSuffix(n, "/status") }), []string{"email"}},
+		{"ps aux", output("ps", "aux"), nil},
 		{"md5sums", files("/var/lib/dpkg/info", ext(".md5sums")), nil},
 		{"git log", output("git", "log", "--stat"), []string{"email"}},
 		{"git log -p", output("git", "log", "-p", "-n", "20", "--", "*.go", ":!filters/mask", ":!*_test.go"), []string{"email", "url-password"}},
@@ -82,6 +97,21 @@ func localCorpora() []localCorpus {
 		cs = append(cs, localCorpus{"man pages", output("sh", "-c", "zcat /usr/share/man/man[1-8]/*.gz 2>/dev/null | head -c 8000000"), []string{"email", "url-password"}})
 	}
 	return slices.DeleteFunc(cs, func(c localCorpus) bool { return len(c.text) < 1000 })
+}
+
+// secretsIn are files of /etc that do hold secrets: hashes, keys, and Chromium's API keys; and templates of them.
+var secretsIn = regexp.MustCompile(`shadow|ssl|ssh|chromium|maven`)
+
+// isScript says whether the file name starts with #!.
+func isScript(name string) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var head [2]byte
+	n, _ := f.Read(head[:])
+	return n == 2 && string(head[:]) == "#!"
 }
 
 func stampText(r *rand.Rand) string {

@@ -84,6 +84,9 @@ func mayBeNumber(b []byte, s int) bool {
 	if s+cardMin+1 >= len(b) {
 		return true
 	}
+	if isWord(b[s-1]) && !escapedBefore(b, s) {
+		return false
+	}
 	if b[s-1] == '.' && s > 1 && is(b[s-2], clDigit) { // decimals, addresses, versions
 		return false
 	}
@@ -108,7 +111,7 @@ func mayBeNumber(b []byte, s int) bool {
 // mayBeIBAN looks at a country and digits, or at a trunk zero, a digit and a separator.
 func mayBeIBAN(b []byte, i int) bool {
 	if is(b[i], clAlpha) {
-		return i == 0 || !isWord(b[i-1])
+		return i == 0 || !inWord(b, i)
 	}
 	return i+5 >= len(b) || numberSep[b[i+3]] && is(b[i+4], clDigit) && is(b[i+5], clDigit)
 }
@@ -147,7 +150,7 @@ var numberSep = bytesOf("-. /)")
 // numberStarts has a bit for every four digits that a card or a national phone number can start with.
 var numberStarts = func() (t [10000 / 8]uint8) {
 	for v, l := range cardIndex {
-		if l != 0 || v >= 100 && v < 1000 { // a trunk zero
+		if l != 0 || v >= 10 && v < 1000 { // a trunk zero, or two and a country
 			t[v>>3] |= 1 << (v & 7)
 		}
 	}

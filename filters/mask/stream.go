@@ -276,25 +276,26 @@ func (s *Stream) public(m match) int {
 func (s *Stream) tail() int {
 	end := len(s.buf)
 	if s.buf[end-1] >= utf8.RuneSelf {
-		return s.partialRune()
+		end = s.partialRune()
 	}
-	if s.style == Token && s.e.starts[s.buf[end-1]] && end > s.floor {
+	whole := end
+	if s.style == Token && end == len(s.buf) && s.e.starts[s.buf[end-1]] && end > s.floor {
 		return end - 1
 	}
-	if s.buf[end-1] == '@' {
+	if end > s.floor && s.buf[end-1] == '@' {
 		end--
 	}
-	i, least := end, max(s.floor, end-maxLocal-1)
-	for i > least && is(s.buf[i-1], clLocal) {
-		i--
+	if end > s.floor && s.buf[end-1] == '"' {
+		end--
 	}
+	i := localStart(s.buf, end, max(s.floor, end-maxLocal-1))
 	if i == end || end-i > maxLocal {
-		return len(s.buf)
+		return whole
 	}
 	if s.style == Token {
 		return i
 	}
-	return i + 1
+	return i + firstRune(s.buf[i:end])
 }
 
 // partialRune returns where a rune begins of which the last bytes are still to come.
@@ -329,7 +330,11 @@ func (s *Stream) hit(dst []byte, d *detector, m match) []byte {
 		}
 	} else {
 		dst = s.plainTo(dst, max(s.out, m.show))
-		dst = s.starsTo(dst, m.to, d.keep, s.tailFrom(d, m), m.number)
+		keep := d.keep
+		if m.lines {
+			keep = pemKeep
+		}
+		dst = s.starsTo(dst, m.to, keep, s.tailFrom(d, m), m.number)
 	}
 	s.floor = m.to
 	s.pos = max(s.pos+1, m.to-1)

@@ -7,7 +7,7 @@ const maxUserinfo = 512
 func urlDetector() *detector {
 	return &detector{
 		name: "url-password", version: 1,
-		anchors: []anchor{anchorOf(laneText, "://")},
+		anchors: []anchor{anchorOf(laneText, "://"), anchorOf(laneText, "thin")},
 		find:    findURLPassword,
 	}
 }
@@ -18,6 +18,9 @@ var userinfoEnd = setOf(func(c byte) bool { return c <= ' ' || c == 0x7f || byte
 // findURLPassword looks for the password in scheme://user:password@host.
 func findURLPassword(w *window, i int) match {
 	b := w.b
+	if b[i] == 't' {
+		return findOracle(w, i)
+	}
 	if i+2 < len(b) && b[i+2] != '/' || i < 1 || !is(b[i-1], clAlnum) {
 		return match{}
 	}
@@ -48,6 +51,33 @@ func findURLPassword(w *window, i int) match {
 	return found(colon+1, colon+1, at)
 }
 
+// findOracle looks for the password in jdbc:oracle:thin:user/password@host.
+func findOracle(w *window, i int) match {
+	const thin = "thin:"
+	b := w.b
+	if n := min(len(b)-i, len(thin)); string(b[i:i+n]) != thin[:n] || i < 1 || b[i-1] != ':' {
+		return match{}
+	}
+	slash, end := -1, i+len(thin)
+	for end < len(b) && end-i < maxUserinfo && b[end] != '@' && b[end] > ' ' && !(slash < 0 && b[end] == ':') {
+		if b[end] == '/' && slash < 0 {
+			slash = end
+		}
+		end++
+	}
+	if end >= len(b) && !w.final {
+		from := len(b)
+		if slash >= 0 {
+			from = slash + 1
+		}
+		return undecided(from, from, from)
+	}
+	if slash < 0 || end >= len(b) || b[end] != '@' || end <= slash+1 || slash+1 < w.floor || isPlaceholder(b[slash+1:end]) {
+		return match{}
+	}
+	return found(slash+1, slash+1, end)
+}
+
 // isPlaceholder says whether v stands for a secret rather than being one.
 func isPlaceholder(v []byte) bool {
 	if len(v) == 0 {
@@ -61,7 +91,7 @@ func isPlaceholder(v []byte) bool {
 	case '$':
 		return len(v) > 1 && (v[1] == '{' || v[1] == '(' || v[1] == '_' || is(v[1], clUpper) || isName(v[1:]))
 	case '%':
-		return len(v) > 1 && (v[1] == '(' || v[1] == '{' || v[1] == 's' || v[1] == 'q' || v[1] == 'v' || v[1] == '%')
+		return len(v) == 2 && is(v[1], clAlpha) || len(v) > 1 && (v[1] == '(' || v[1] == '{' || v[1] == 's' || v[1] == 'q' || v[1] == 'v' || v[1] == '%')
 	}
 	for _, c := range v {
 		if c != v[0] {

@@ -33,6 +33,7 @@ var tokens = []token{
 	{name: "gcp-token", prefix: "AIza", set: tokURL, min: 35, max: 35, strict: true},
 	{name: "gcp-token", prefix: "ya29.", set: tokDot, min: 20, max: 2048, strict: true},
 	{name: "gcp-token", prefix: "GOCSPX-", set: tokURL, min: 24, max: 32},
+	{name: "gcp-token", prefix: "GOOG1E", set: tokUpper, min: 55, max: 57, strict: true},
 	{name: "gcp-token", prefix: "1//0", set: tokURL, min: 40, max: 300, strict: true},
 
 	{name: "github-token", prefix: "ghp_", set: tokAlnum, min: 36, max: 251},
@@ -53,6 +54,8 @@ var tokens = []token{
 	{name: "gitlab-token", prefix: "gloas-", set: tokURL, min: 20, max: 300},
 	{name: "gitlab-token", prefix: "glagent-", set: tokURL, min: 20, max: 300},
 	{name: "gitlab-token", prefix: "glffct-", set: tokURL, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "glrtr-", set: tokDot, min: 20, max: 300},
+	{name: "gitlab-token", prefix: "glwt-", set: tokURL, min: 20, max: 300},
 	{name: "gitlab-token", prefix: "GR1348941", set: tokURL, min: 20, max: 300, strict: true},
 
 	{name: "slack-token", prefix: "xoxb-", set: tokURL, min: 20, max: 400},
@@ -73,6 +76,9 @@ var tokens = []token{
 	{name: "stripe-token", prefix: "sk_test_", set: tokAlnum, min: 10, max: 250},
 	{name: "stripe-token", prefix: "rk_live_", set: tokAlnum, min: 10, max: 250},
 	{name: "stripe-token", prefix: "rk_test_", set: tokAlnum, min: 10, max: 250},
+	{name: "stripe-token", prefix: "sk_prod_", set: tokAlnum, min: 10, max: 250},
+	{name: "stripe-token", prefix: "rk_prod_", set: tokAlnum, min: 10, max: 250},
+	{name: "stripe-token", prefix: "sk_org_", set: tokAlnum, min: 20, max: 250},
 	{name: "stripe-token", prefix: "whsec_", set: tokB64, min: 24, max: 100},
 
 	{name: "anthropic-token", prefix: "sk-ant-", set: tokURL, min: 24, max: 200},
@@ -81,7 +87,7 @@ var tokens = []token{
 	{name: "openai-token", prefix: "sk-admin-", set: tokURL, min: 20, max: 250},
 	{name: "openai-token", prefix: "sk-None-", set: tokURL, min: 20, max: 250},
 	{name: "openai-token", prefix: "sk-or-v1-", set: tokHex, min: 64, max: 64},
-	{name: "openai-token", prefix: "sk-", set: tokAlnum, min: 32, max: 64, strict: true, check: mixed},
+	{name: "openai-token", prefix: "sk-", set: tokAlnum, min: 32, max: 64, strict: true, check: mixedOrHex},
 
 	{name: "npm-token", prefix: "npm_", set: tokAlnum, min: 36, max: 40, check: mixed},
 	{name: "pypi-token", prefix: "pypi-AgE", set: tokURL, min: 50, max: 1000},
@@ -93,6 +99,7 @@ var tokens = []token{
 	{name: "vault-token", prefix: "hvs.", set: tokURL, min: 20, max: 400, strict: true},
 	{name: "vault-token", prefix: "hvb.", set: tokURL, min: 20, max: 400, strict: true},
 	{name: "vault-token", prefix: "hvr.", set: tokURL, min: 20, max: 400, strict: true},
+	{name: "vault-token", prefix: "b.AAAA", set: tokURL, min: 80, max: 400, strict: true},
 	{name: "vault-token", prefix: "s.", set: tokAlnum, min: 24, max: 24, strict: true, check: mixed},
 	{name: "databricks-token", prefix: "dapi", set: tokHex, min: 32, max: 32, strict: true},
 	{name: "databricks-token", prefix: "dkea", set: tokHex, min: 32, max: 32, strict: true},
@@ -114,8 +121,12 @@ var tokens = []token{
 	{name: "age-key", prefix: "AGE-SECRET-KEY-", set: bytesOf("1QPZRY9X8GF2TVDW0S3JN54KHCE6MUAL7-"), min: 50, max: 80},
 	{name: "tailscale-token", prefix: "tskey-", set: tokURL, min: 20, max: 120},
 	{name: "linear-token", prefix: "lin_api_", set: tokAlnum, min: 32, max: 64},
+	{name: "openshift-token", prefix: "sha256~", set: tokURL, min: 43, max: 43},
+	{name: "notion-token", prefix: "secret_", set: tokAlnum, min: 43, max: 43, strict: true, check: mixed},
 	{name: "notion-token", prefix: "ntn_", set: tokAlnum, min: 40, max: 60},
 	{name: "postman-token", prefix: "PMAK-", set: tokURL, min: 50, max: 70},
+	{name: "newrelic-token", prefix: "NRJS-", set: tokHex, min: 19, max: 19},
+	{name: "newrelic-token", prefix: "NRII-", set: tokURL, min: 32, max: 32},
 	{name: "newrelic-token", prefix: "NRAK-", set: tokAlnum, min: 27, max: 27},
 	{name: "planetscale-token", prefix: "pscale_tkn_", set: tokDot, min: 32, max: 80},
 	{name: "planetscale-token", prefix: "pscale_pw_", set: tokDot, min: 32, max: 80},
@@ -126,11 +137,17 @@ var tokens = []token{
 	{name: "supabase-token", prefix: "sbp_", set: tokHex, min: 40, max: 40},
 	{name: "pulumi-token", prefix: "pul-", set: tokHex, min: 40, max: 40},
 	{name: "rubygems-token", prefix: "rubygems_", set: tokHex, min: 48, max: 48},
+	{name: "supabase-token", prefix: "sb_secret_", set: tokURL, min: 20, max: 80},
+	{name: "atlassian-token", prefix: "ATCTT3", set: tokB64URL, min: 60, max: 250, strict: true},
+	{name: "atlassian-token", prefix: "ATBB", set: tokAlnum, min: 32, max: 32, strict: true, check: mixed},
+	{name: "atlassian-token", prefix: "ATTA", set: tokHex, min: 64, max: 72, strict: true},
 	{name: "atlassian-token", prefix: "ATATT3", set: tokB64URL, min: 60, max: 250, strict: true},
 	{name: "sentry-token", prefix: "sntrys_", set: tokB64URL, min: 60, max: 400},
 	{name: "sentry-token", prefix: "sntryu_", set: tokHex, min: 64, max: 64},
 	{name: "dynatrace-token", prefix: "dt0c01.", set: tokDot, min: 80, max: 100},
 	{name: "doppler-token", prefix: "dp.pt.", set: tokAlnum, min: 40, max: 48},
+	{name: "doppler-token", prefix: "dp.ct.", set: tokAlnum, min: 40, max: 48},
+	{name: "doppler-token", prefix: "dp.sa.", set: tokAlnum, min: 40, max: 48},
 	{name: "doppler-token", prefix: "dp.st.", set: tokDot, min: 40, max: 80},
 	{name: "figma-token", prefix: "figd_", set: tokURL, min: 36, max: 64},
 	{name: "groq-token", prefix: "gsk_", set: tokAlnum, min: 48, max: 64},
@@ -146,8 +163,43 @@ var tokens = []token{
 	{name: "sourcegraph-token", prefix: "sgp_", set: setOf(func(c byte) bool { return is(c, clHex) || c == '_' }), min: 40, max: 64},
 	{name: "flyio-token", prefix: "fm2_", set: tokB64, min: 80, max: 2000},
 	{name: "flyio-token", prefix: "fo1_", set: tokURL, min: 43, max: 43},
-	{name: "airtable-token", prefix: "patc", set: tokDot, min: 60, max: 90, strict: true, check: oneDot},
+	{name: "airtable-token", prefix: "pat", set: tokDot, min: 79, max: 79, strict: true, check: func(v []byte) bool { return v[14] == '.' && allHex(v[15:]) }},
 	{name: "onepassword-token", prefix: "ops_eyJ", set: tokB64URL, min: 200, max: 2000},
+
+	{name: "adafruit-token", prefix: "aio_", set: tokAlnum, min: 28, max: 28, strict: true, check: mixed},
+	{name: "adobe-token", prefix: "p8e-", set: tokAlnum, min: 32, max: 32, strict: true},
+	{name: "brevo-token", prefix: "xkeysib-", set: tokURL, min: 72, max: 96},
+	{name: "clojars-token", prefix: "CLOJARS_", set: tokAlnum, min: 60, max: 60},
+	{name: "cloudflare-token", prefix: "v1.0-", set: setOf(func(c byte) bool { return is(c, clHex) || c == '-' }), min: 160, max: 180, strict: true},
+	{name: "contentful-token", prefix: "CFPAT-", set: tokURL, min: 40, max: 60},
+	{name: "crates-token", prefix: "cio", set: tokAlnum, min: 32, max: 32, strict: true, check: mixed},
+	{name: "dropbox-token", prefix: "sl.", set: tokB64URL, min: 120, max: 300, strict: true},
+	{name: "duffel-token", prefix: "duffel_live_", set: tokURL, min: 43, max: 43},
+	{name: "duffel-token", prefix: "duffel_test_", set: tokURL, min: 43, max: 43},
+	{name: "easypost-token", prefix: "EZAK", set: tokAlnum, min: 54, max: 54, strict: true},
+	{name: "easypost-token", prefix: "EZTK", set: tokAlnum, min: 54, max: 54, strict: true},
+	{name: "facebook-token", prefix: "EAA", set: tokAlnum, min: 90, max: 400, strict: true, check: mixed},
+	{name: "flutterwave-token", prefix: "FLWSECK-", set: tokURL, min: 32, max: 40},
+	{name: "flutterwave-token", prefix: "FLWSECK_TEST-", set: tokURL, min: 32, max: 40},
+	{name: "frameio-token", prefix: "fio-u-", set: tokURL, min: 64, max: 64},
+	{name: "hubspot-token", prefix: "pat-na1-", set: tokURL, min: 36, max: 36},
+	{name: "hubspot-token", prefix: "pat-eu1-", set: tokURL, min: 36, max: 36},
+	{name: "jfrog-token", prefix: "AKCp", set: tokAlnum, min: 60, max: 80, strict: true},
+	{name: "langchain-token", prefix: "lsv2_", set: tokURL, min: 40, max: 60},
+	{name: "mapbox-token", prefix: "sk.eyJ", set: tokDot, min: 60, max: 160, strict: true},
+	{name: "nvidia-token", prefix: "nvapi-", set: tokURL, min: 60, max: 80},
+	{name: "octopus-token", prefix: "API-", set: tokUpper, min: 26, max: 26, strict: true, check: hasDigit},
+	{name: "pinecone-token", prefix: "pcsk_", set: tokURL, min: 40, max: 90},
+	{name: "posthog-token", prefix: "phx_", set: tokAlnum, min: 40, max: 60, strict: true},
+	{name: "prefect-token", prefix: "pnu_", set: tokAlnum, min: 36, max: 36},
+	{name: "readme-token", prefix: "rdme_", set: tokAlnum, min: 70, max: 70},
+	{name: "shippo-token", prefix: "shippo_live_", set: tokHex, min: 40, max: 40},
+	{name: "shippo-token", prefix: "shippo_test_", set: tokHex, min: 40, max: 40},
+	{name: "sonar-token", prefix: "squ_", set: tokHex, min: 40, max: 40},
+	{name: "sonar-token", prefix: "sqp_", set: tokHex, min: 40, max: 40},
+	{name: "sonar-token", prefix: "sqa_", set: tokHex, min: 40, max: 40},
+	{name: "typeform-token", prefix: "tfp_", set: tokDot, min: 40, max: 80},
+	{name: "yandex-token", prefix: "AQVN", set: tokURL, min: 35, max: 38, strict: true},
 
 	{name: "sallyport-token", prefix: "sallyport_", set: tokURL, min: 24, max: 400, strict: true, check: mixed},
 }
@@ -172,6 +224,9 @@ func mixed(v []byte) bool {
 	}
 	return seen&clDigit != 0 && seen&clUpper != 0 && seen&clLower != 0
 }
+
+// mixedOrHex is mixed, or all hexadecimal with digits.
+func mixedOrHex(v []byte) bool { return mixed(v) || hasDigit(v) && allHex(v) }
 
 func oneDot(v []byte) bool {
 	n := 0
@@ -203,7 +258,7 @@ func vendorDetectors() []*detector {
 			return rest(w, s)
 		}
 	}
-	return append(ds, azureDetector(), telegramDetector(), terraformDetector())
+	return append(ds, azureDetector(), telegramDetector(), terraformDetector(), mailchimpDetector())
 }
 
 func (t token) anchor() anchor {
@@ -218,7 +273,7 @@ func (t token) anchor() anchor {
 // find looks for t at s.
 func (t token) find(w *window, s int) match {
 	n := min(len(t.prefix), len(w.b)-s)
-	if s < w.floor || s < 1 || string(w.b[s:s+n]) != t.prefix[:n] || t.strict && isWord(w.b[s-1]) {
+	if s < w.floor || s < 1 || string(w.b[s:s+n]) != t.prefix[:n] || t.strict && inWord(w.b, s) {
 		return match{}
 	}
 	if n < len(t.prefix) {
