@@ -114,7 +114,7 @@ func (r *Recording) work(ctx context.Context) error {
 	if err := r.ship(ctx); err != nil {
 		return err
 	}
-	return r.leave()
+	return r.leave(ctx)
 }
 
 // settle ends a piece of work that was claimed by setting working.
@@ -237,14 +237,25 @@ func (r *Recording) advance(to int64) int64 {
 	return r.shipped
 }
 
-// leave removes a recording from the spool when everything about it is done.
-func (r *Recording) leave() error {
+// leave removes a recording from the spool when everything about it is done, and the store says that it still
+// has all it was given: a bucket may have been emptied since.
+func (r *Recording) leave(ctx context.Context) error {
 	r.mu.Lock()
 	done := r.seal != nil && r.told && r.shipped >= r.seal.Size
 	size := r.size
 	r.mu.Unlock()
 	if !done {
 		return nil
+	}
+	covered, err := r.a.lib.covered(ctx, r.id)
+	if err != nil {
+		return fmt.Errorf("ask the store: %w", err)
+	}
+	if covered < size {
+		r.mu.Lock()
+		r.shipped = covered
+		r.mu.Unlock()
+		return fmt.Errorf("the store has lost bytes from %d on, which it is given again", covered)
 	}
 	if err := os.Remove(r.a.path(r.id)); err != nil {
 		return fmt.Errorf("remove from spool: %w", err)

@@ -48,8 +48,10 @@ type MinIO struct {
 	Addr string
 	CA   string // its certificate's file, "" without TLS
 	Dir  string // its data is in Dir/data
-	cmd  *exec.Cmd
-	log  bytes.Buffer
+	// Secret is the root account's password from the next Start on; "" is Password.
+	Secret string
+	cmd    *exec.Cmd
+	log    bytes.Buffer
 }
 
 // StartMinIO starts a server that ends with the test; with TLS it has a certificate of its own.
@@ -69,7 +71,7 @@ func StartMinIO(t testing.TB, tls bool) *MinIO {
 func (s *MinIO) Start(t testing.TB) {
 	t.Helper()
 	s.cmd = exec.Command(minioBinary(t), "server", "--quiet", "--address", s.Addr, "--certs-dir", filepath.Join(s.Dir, "certs"), filepath.Join(s.Dir, "data"))
-	s.cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+User, "MINIO_ROOT_PASSWORD="+Password, "MINIO_BROWSER=off",
+	s.cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+User, "MINIO_ROOT_PASSWORD="+s.secret(), "MINIO_BROWSER=off",
 		"MINIO_UPDATE=off", "MINIO_KMS_SECRET_KEY=test:OSMM+vkKUTCvQs9YL/CVMIMt43HFhkUpqJxTmGl6rYw=", "HOME="+s.Dir, "CI=true")
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	must(t, s.cmd.Start())
@@ -92,6 +94,13 @@ func (s *MinIO) Start(t testing.TB) {
 	}
 }
 
+func (s *MinIO) secret() string {
+	if s.Secret != "" {
+		return s.Secret
+	}
+	return Password
+}
+
 // Stop ends the server; Start brings it back with its data.
 func (s *MinIO) Stop() {
 	if s.cmd.ProcessState == nil {
@@ -103,7 +112,7 @@ func (s *MinIO) Stop() {
 // Admin may do everything.
 func (s *MinIO) Admin(t testing.TB) *minio.Client {
 	t.Helper()
-	o := &minio.Options{Creds: credentials.NewStaticV4(User, Password, ""), Secure: s.CA != ""}
+	o := &minio.Options{Creds: credentials.NewStaticV4(User, s.secret(), ""), Secure: s.CA != ""}
 	if s.CA != "" {
 		tr, err := minio.DefaultTransport(true)
 		must(t, err)
