@@ -37,6 +37,7 @@ var groups = []group{
 	{"forward", "raw forwards", (*bench).forwards},
 	{"idle", "memory of idle terminals", (*bench).idle},
 	{"many", "many terminals at once", (*bench).crowd},
+	{"faults", "what the evidence survives", (*bench).faults},
 }
 
 func groupNames() string {

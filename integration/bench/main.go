@@ -1,4 +1,5 @@
-// Command bench is `make bench`: it prints how fast the gate is beside what one would use instead.
+// Command bench is `make bench`: it prints how fast the gate is beside what one would use instead,
+// and which faults its evidence survives.
 //
 // It starts three servers on the loopback interface: the gate, a plain x/crypto/ssh server that neither
 // decides nor records, and OpenSSH's sshd. One client, the same for all, measures them in turns, so that

@@ -18,6 +18,7 @@ type report struct {
 	KeyExchange string    `json:"key_exchange"` // AES-128-GCM and ed25519 besides
 	Took        float64   `json:"took_seconds"`
 	Tables      []*table  `json:"tables"`
+	Faults      []fault   `json:"faults,omitempty"`
 }
 
 // A table is about one thing.
@@ -125,6 +126,7 @@ func (r *report) writeText(w io.Writer) error {
 		}
 		t.write(&b)
 	}
+	r.writeFaults(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
