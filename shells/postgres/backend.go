@@ -139,6 +139,10 @@ func (b *backend) extended(m []byte, e *expected) error {
 	switch {
 	case m[0] == '1' && e.kind == owedParse:
 		e.stmt.made, e.stmt.old = true, nil
+		if e.known != nil {
+			e.sync.hidden = true
+			e.known <- true
+		}
 	case m[0] == '2' && e.kind == owedBind:
 		e.portal.old = nil
 	case m[0] == '3' && e.kind == owedClose:
@@ -259,6 +263,12 @@ func (b *backend) failed(m []byte, e *expected) error {
 	}
 	touches := s.guarded && (op == nil || op.touches)
 	code := errorCode(m)
+	if e.known != nil {
+		e.known <- false
+	}
+	if op == nil && e.text != "" {
+		b.shown.statement(&operation{text: e.text})
+	}
 	if e.refusal != nil {
 		b.out = append(b.out, e.refusal...)
 		b.shown.failed(op, e.refusal)
@@ -303,7 +313,9 @@ func (b *backend) ready(m []byte, e *expected) error {
 	if e.kind != owedSync && e.kind != owedQuery || len(m) != header+1 {
 		return errUnasked
 	}
-	b.out = append(b.out, m...)
+	if !e.hidden {
+		b.out = append(b.out, m...)
+	}
 	if m[header] == 'I' { // portals end with their transaction
 		for name, p := range s.portals {
 			if p.group <= e.group {

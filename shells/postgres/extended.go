@@ -22,18 +22,48 @@ func (f *frontend) parse(m []byte, b *body) error {
 	if b.bad {
 		return fmt.Errorf("%w: a Parse that is too short", errProtocol)
 	}
-	all, err := f.read(text)
+	r, err := f.read(text)
 	if err != nil {
 		return err
 	}
+	all := r.Statements
 	if len(all) == 1 {
 		p.st = &all[0]
 	} else if len(all) > 1 {
 		opaque := sql.Opaque(text, "is more than one statement")
 		p.st = &opaque
 	}
+	if !f.s.room(name, len(text)) {
+		f.refuseBatch(&Refusal{Code: "53400", Message: "too many prepared statements for one session", Hint: "Close those that are not used any more."})
+		return nil
+	}
 	f.s.define(name, p)
 	return f.add(m, &expected{kind: owedParse, name: name, stmt: p})
+}
+
+// Bounds of what a session may keep prepared, whose texts the gate keeps with it.
+const (
+	maxPrepared      = 10_000
+	maxPreparedBytes = 96 << 20
+)
+
+// room tells whether one more statement of that size can be kept.
+func (s *session) room(name string, size int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name == "" {
+		return true
+	}
+	if len(s.prepared) >= maxPrepared {
+		return false
+	}
+	if size < 1<<16 && len(s.prepared) < 1000 {
+		return true // far from both
+	}
+	for _, p := range s.prepared {
+		size += len(p.text)
+	}
+	return size <= maxPreparedBytes
 }
 
 // define makes p what name means, until the server refuses it.
@@ -215,6 +245,10 @@ func (f *frontend) close(m []byte, b *body) error {
 func (f *frontend) remember(op *operation, group int64) {
 	if op.st.Verb == "PREPARE" && op.st.Inner != nil && op.st.Name != "" {
 		op.makes = &prepared{text: op.text, st: op.st.Inner, group: group}
+		if !f.s.room(op.st.Name, len(op.text)) {
+			opaque := sql.Opaque("", "is one of too many prepared statements")
+			op.makes = &prepared{st: &opaque, group: group}
+		}
 		f.s.define(op.st.Name, op.makes)
 	}
 }

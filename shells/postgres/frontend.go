@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport-ssh/sallyport/filters/sql"
+	"github.com/sallyport-ssh/sallyport/filters/sql/child"
 )
 
 // frontend is what the goroutine that reads the client has for itself.
@@ -170,8 +171,8 @@ func (f *frontend) data(m []byte) error {
 const refusedText = "sallyport refused a statement"
 
 // refuse replaces a simple query.
-func (f *frontend) refuse(r *Refusal) {
-	e := &expected{kind: owedQuery, group: f.group, refusal: errorReport("ERROR", r.code(), r.Message, r.Hint), code: r.code()}
+func (f *frontend) refuse(text string, r *Refusal) {
+	e := &expected{kind: owedQuery, group: f.group, text: text, refusal: errorReport("ERROR", r.code(), r.Message, r.Hint), code: r.code()}
 	f.group++
 	f.s.push(e)
 	f.buf = message(f.buf, 'Q', func(b []byte) []byte { return appendText(b, refusedText) })
@@ -188,7 +189,7 @@ func (f *frontend) refuseBatch(r *Refusal) {
 // call refuses fastpath: it names a function by number, and nobody looks at its arguments.
 func (f *frontend) call() error {
 	f.letGo()
-	f.refuse(&Refusal{Message: "function calls by the fastpath protocol are not let through", Hint: "Call the function in a SELECT.", Code: "42501"})
+	f.refuse("", &Refusal{Message: "function calls by the fastpath protocol are not let through", Hint: "Call the function in a SELECT.", Code: "42501"})
 	return nil
 }
 
@@ -198,10 +199,20 @@ func (f *frontend) query(m []byte, text string, broken bool) error {
 		return fmt.Errorf("%w: invalid string in message", errProtocol)
 	}
 	f.letGo()
-	ops, err := f.decide(text)
+	r, err := f.read(text)
+	if err == nil && r.Refused {
+		var known bool
+		if known, err = f.probe(text); err == nil && !known {
+			return nil
+		}
+	}
+	var ops []*operation
+	if err == nil {
+		ops, err = f.decide(text, r.Statements)
+	}
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
-		f.refuse(refusal)
+		f.refuse(text, refusal)
 		return nil
 	}
 	if err != nil {
@@ -217,12 +228,35 @@ func (f *frontend) query(m []byte, text string, broken bool) error {
 	return nil
 }
 
-// decide puts every statement of text before the guard.
-func (f *frontend) decide(text string) ([]*operation, error) {
-	statements, err := f.read(text)
-	if err != nil {
-		return nil, err
+// probe asks the server whether it knows a text that the grammar here does not, and reports false when it
+// does not either: then the client has its error, and nobody need be asked about a typo. The server is asked
+// by Parse, which looks names up and runs nothing.
+func (f *frontend) probe(text string) (known bool, err error) {
+	if !f.s.settle() {
+		return true, nil
 	}
+	opaque := sql.Opaque(text, "was never run")
+	p := &prepared{text: text, st: &opaque, group: f.group}
+	f.s.define("", p) // simple queries end the unnamed statement, as this does
+	sync := &expected{kind: owedSync, group: f.group}
+	parse := &expected{kind: owedParse, group: f.group, stmt: p, hidden: true, text: text, sync: sync, known: make(chan bool, 1)}
+	f.group++
+	f.s.push(parse, sync)
+	f.buf = message(f.buf, 'P', func(b []byte) []byte { return append(appendText(appendText(b, ""), text), 0, 0) })
+	f.buf = append(f.buf, 'S', 0, 0, 0, 4)
+	if err := f.send(); err != nil {
+		return false, err
+	}
+	select {
+	case known = <-parse.known:
+		return known, nil
+	case <-f.s.ctx.Done():
+		return false, context.Cause(f.s.ctx)
+	}
+}
+
+// decide puts every statement of text before the guard.
+func (f *frontend) decide(text string, statements []sql.Statement) ([]*operation, error) {
 	ops := make([]*operation, 0, len(statements))
 	for i := range statements {
 		st := &statements[i]
@@ -236,7 +270,7 @@ func (f *frontend) decide(text string) ([]*operation, error) {
 }
 
 // read finds out what text would do. Where the answer depends on what the server has not yet said, it waits.
-func (f *frontend) read(text string) ([]sql.Statement, error) {
+func (f *frontend) read(text string) (*child.Reading, error) {
 	s := f.s
 	s.mu.Lock()
 	cut, doubt := s.cutting(), s.setters > 0 || f.setting
@@ -255,7 +289,7 @@ func (f *frontend) read(text string) ([]sql.Statement, error) {
 			return nil, errCrasher
 		}
 	}
-	return r.Statements, nil
+	return r, nil
 }
 
 // errCrasher ends a session that keeps crashing the parser.

@@ -25,13 +25,16 @@ const (
 // An expected answer. The queue of them is in the order of what was sent; the server answers in that order.
 type expected struct {
 	kind    owed
-	group   int64  // which Sync it comes before
-	refusal []byte // it was sent to fail: the client gets this ErrorResponse
-	code    string // SQLSTATE in refusal
-	hidden  bool   // the gate sent it for itself
-	sets    bool   // it may change how statements are cut
-	name    string // of the statement or portal that Parse or Close is about
-	isName  byte   // 'S' or 'P', of Close
+	group   int64     // which Sync it comes before
+	refusal []byte    // it was sent to fail: the client gets this ErrorResponse
+	code    string    // SQLSTATE in refusal
+	hidden  bool      // the gate sent it for itself
+	text    string    // of what was refused or tried, for the record
+	sync    *expected // of a trial: the Sync behind it
+	known   chan bool // of a trial: told whether the server knows the text
+	sets    bool      // it may change how statements are cut
+	name    string    // of the statement or portal that Parse or Close is about
+	isName  byte      // 'S' or 'P', of Close
 	stmt    *prepared
 	portal  *portal
 	ops     []*operation // Query: one for each statement. Execute: one

@@ -205,6 +205,44 @@ func TestFailedPrepareKeepsTheOld(t *testing.T) {
 	}
 }
 
+// TestTypo gives the server's own error for what nobody can read, without asking anybody; in a transaction too.
+func TestTypo(t *testing.T) {
+	g := &guard{admit: func(_ context.Context, s Statement, _ func(Held)) error {
+		if s.Facts["opaque"].(bool) {
+			return &Refusal{Message: "no", Hint: "policy opaque"}
+		}
+		return nil
+	}}
+	gt := start(t, "", g)
+	c := gt.connect("").PgConn()
+	run := func(text string) error { _, err := c.Exec(t.Context(), text).ReadAll(); return err }
+	var pg *pgconn.PgError
+	for _, text := range []string{"selec 1", "select 1; selec 2", "select 'open"} {
+		if err := run(text); !errors.As(err, &pg) || pg.Code != "42601" {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if err := run("begin"); err != nil {
+		t.Fatal(err)
+	}
+	if err := run("selec 1"); !errors.As(err, &pg) || pg.Code != "42601" || c.TxStatus() != 'E' {
+		t.Errorf("in a transaction: %v, %c", err, c.TxStatus())
+	}
+	if err := run("rollback"); err != nil || c.TxStatus() != 'I' {
+		t.Error(err)
+	}
+	if texts := g.texts(); len(texts) != 2 {
+		t.Errorf("asked about %q", texts)
+	}
+	// What the server knows and the grammar does not is decided on, and refused.
+	if err := run("select 1" + strings.Repeat("+1", 30000)); !errors.As(err, &pg) || pg.Code != "42501" {
+		t.Errorf("too long to read: %v", err)
+	}
+	if err := run("select 1"); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBoundValues are decided on, every time.
 func TestBoundValues(t *testing.T) {
 	g := &guard{admit: refuse("'secret'")}

@@ -80,6 +80,8 @@ type Reading struct {
 	// Syntax is set when the grammar refused the text, or nobody dared to ask it: then there is one opaque
 	// statement.
 	Syntax string
+	// Refused is set when it was the grammar that refused it: most likely a typo.
+	Refused bool
 	// Died is set when reading it cost a process.
 	Died bool
 }
@@ -135,7 +137,9 @@ func (p *Pool) ask(ctx context.Context, text string) (*Reading, error) {
 		return r, nil
 	}
 	if a.Error != "" {
-		return opaque(text, "PostgreSQL's grammar does not know it: "+a.Error), nil
+		r := opaque(text, "PostgreSQL's grammar does not know it: "+a.Error)
+		r.Refused = true
+		return r, nil
 	}
 	return &Reading{Statements: a.Statements}, nil
 }

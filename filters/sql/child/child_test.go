@@ -51,7 +51,7 @@ func TestRead(t *testing.T) {
 		}
 	}
 	r, err := p.Read(t.Context(), "selec 1", sure)
-	if err != nil || !r.Statements[0].Opaque || !strings.Contains(r.Syntax, "syntax error") {
+	if err != nil || !r.Statements[0].Opaque || !r.Refused || !strings.Contains(r.Syntax, "syntax error") {
 		t.Errorf("a typo: %+v, %v", r, err)
 	}
 	// The same text, cut differently: what is remembered of it does not count.
