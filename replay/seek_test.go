@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/sallyport-ssh/sallyport/replay"
 	"github.com/sallyport-ssh/sallyport/replay/cast"
+	"github.com/sallyport-ssh/sallyport/replay/store"
 )
 
 // readFrom reads a recording from a byte on.
@@ -106,5 +109,29 @@ func TestFollowAtAnotherGate(t *testing.T) {
 	cancel()
 	if _, err := rd.Next(); !errors.Is(err, context.Canceled) {
 		t.Errorf("behind the end: %v", err)
+	}
+}
+
+// A piece that unpacks to more than its name says is damage, and nobody unpacks it whole to find that out.
+func TestBomb(t *testing.T) {
+	h := newHouse(t, nil)
+	e, err := zstd.NewWriter(nil)
+	must(t, err)
+	bomb := e.EncodeAll(make([]byte, 512<<20), nil)
+	must(t, h.o.Store.Put(t.Context(), "casts/"+id1+"/0000000000000000-0000000000001000.zst", bomb, store.PutOptions{}))
+	for name, open := range map[string]func() (io.ReadCloser, error){
+		"Open":   func() (io.ReadCloser, error) { return h.Open(t.Context(), id1) },
+		"OpenAt": func() (io.ReadCloser, error) { return h.OpenAt(t.Context(), id1, 10) },
+	} {
+		r, err := open()
+		var n int64
+		if err == nil {
+			n, err = io.Copy(io.Discard, r)
+			r.Close()
+		}
+		var damaged *replay.SegmentError
+		if !errors.As(err, &damaged) || n > 1000 {
+			t.Errorf("%s: %d bytes, %v", name, n, err)
+		}
 	}
 }

@@ -54,7 +54,7 @@ func TestBrowser(t *testing.T) {
 }
 
 // need returns the first of paths that exists.
-func need(t *testing.T, what string, paths ...string) string {
+func need(t testing.TB, what string, paths ...string) string {
 	t.Helper()
 	for _, p := range paths {
 		if p == "" {
