@@ -252,6 +252,49 @@ func TestAgentLives(t *testing.T) {
 	})
 }
 
+// An approver sees what the session's terminal showed when it asked, masked like everything that is shown.
+func TestScreenOfAHold(t *testing.T) {
+	d := openDoor(t, "")
+	c := d.ssh("developer", "-tt", "demo")
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := new(lockedBuffer)
+	c.Stdout, c.Stderr = out, out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	type step struct{ send, until string }
+	for _, s := range []step{{"", "$ "}, {"head -3 app/config.env\n", "AWS_SECRET"}, {"rm old/notes.txt\n", "held"}} {
+		if _, err := in.Write([]byte(s.send)); err != nil {
+			t.Fatal(err)
+		}
+		d.until("the terminal shows "+s.until, func() bool { return strings.Contains(out.String(), s.until) })
+	}
+	var holds []struct{ ID string }
+	if res := do(t, d.ssh("approver", "gate", "approvals", "--json")); json.Unmarshal([]byte(res.out), &holds) != nil || len(holds) != 1 {
+		t.Fatalf("%+v", res)
+	}
+	var shown struct{ Screen []string }
+	if res := do(t, d.ssh("approver", "gate", "show", holds[0].ID, "--json")); json.Unmarshal([]byte(res.out), &shown) != nil {
+		t.Fatalf("%+v", res)
+	}
+	screen := strings.Join(shown.Screen, "\n")
+	if !strings.Contains(screen, "head -3 app/config.env") || !strings.Contains(screen, "APP_ENV=demo") || !strings.Contains(screen, "rm old/notes.txt") {
+		t.Errorf("the screen is\n%s", screen)
+	}
+	if strings.Contains(screen, "wJalrXUtnFEMI") || strings.Contains(screen, "IOSFODNN7") {
+		t.Errorf("the screen shows a secret:\n%s", screen)
+	}
+	do(t, d.ssh("approver", "gate", "deny", holds[0].ID))
+	d.until("the shell goes on", func() bool { return strings.Contains(out.String(), "denied by approver") })
+	if _, err := in.Write([]byte("exit\n")); err != nil {
+		t.Error(err)
+	}
+	_ = c.Wait() // with the status of the last command
+}
+
 // figures is the token that the gate's figures are read with.
 const figures = "0123456789abcdef0123456789abcdef"
 

@@ -513,7 +513,7 @@ func TestGrant(t *testing.T) {
 			t.Fatal(err)
 		}
 		first := <-done
-		if first.err != nil || first.hold.GrantEnds().Sub(time.Now()) != time.Hour {
+		if first.err != nil || time.Until(first.hold.GrantEnds()) != time.Hour {
 			t.Fatalf("Ask: %v, until %v", first.err, first.hold.GrantEnds())
 		}
 		n := 1000

@@ -216,7 +216,7 @@ func splitList(s string) []string {
 func ParseTarget(s string) (Target, error) {
 	parts := strings.SplitN(s, ":", 3)
 	if len(parts) < 2 || parts[0] == "" || parts[1] == "" {
-		return Target{}, fmt.Errorf("target %q: write NAME:KIND or NAME:KIND:LABEL=VALUE,...", clip(s))
+		return Target{}, fmt.Errorf("target %q: write NAME:KIND or NAME:KIND:LABEL=VALUE with commas", clip(s))
 	}
 	t := Target{Name: parts[0], Kind: parts[1], Labels: map[string]string{}}
 	if len(parts) == 3 {

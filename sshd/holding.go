@@ -1,7 +1,6 @@
 package sshd
 
 import (
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -164,8 +163,11 @@ func (s *session) lastScreen() string {
 	}
 	cols, rows := int(min(p.Cols, 500)), int(min(p.Rows, 200))
 	s.mu.Unlock()
-	screen := term.New(max(cols, 1), max(rows, 1))
-	fmt.Fprintf(screen, "%s", s.tail.bytes())
+	if cols == 0 || rows == 0 { // a client that knows no size, as ssh -tt without a terminal
+		cols, rows = 80, 24
+	}
+	screen := term.New(cols, rows)
+	_, _ = screen.Write(s.tail.bytes()) // it takes everything
 	_, rows = screen.Size()
 	lines := make([]string, rows)
 	for y := range lines {

@@ -50,7 +50,6 @@ type receiver struct {
 	statuses []int
 	got      []*http.Request
 	bodies   []string
-	came     chan struct{}
 }
 
 func (r *receiver) RoundTrip(req *http.Request) (*http.Response, error) {
