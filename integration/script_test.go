@@ -61,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"nothing-left": cmdNothingLeft, "json": cmdJSON, "sha256": cmdSHA256, "blob": cmdBlob, "refuse-file": cmdRefuseFile,
 			"term": cmdTerm, "session": cmdSession, "status": cmdStatus, "damage": cmdDamage,
 			"truncate": cmdTruncate, "sign-in": cmdSignIn, "request": cmdRequest, "expire": cmdExpire, "agent": cmdAgent, "post": cmdPost,
+			"cluster": cmdCluster,
 		},
 		RequireExplicitExec: true,
 	})
@@ -276,13 +277,16 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 
 func command(ts *testscript.TestScript, name string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	_ = cancel // with the process
-	if name == "sallyport" {
-		name = filepath.Join(bin, name)
+	_ = cancel                                                  // with the process
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) { // the script's, which may have more than this process's
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			name = path
+			break
+		}
 	}
 	c := exec.CommandContext(ctx, name, args...)
 	c.Dir = ts.MkAbs(".")
-	c.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	c.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"), "KUBECONFIG="+ts.Getenv("KUBECONFIG"))
 	return c
 }
 

@@ -42,6 +42,7 @@ func init() { // help lists the table that it stands in
 		{"help", "", "this list", (*gateCall).help},
 		{"whoami", "", "who you are here, and until when", (*gateCall).whoami},
 		{"targets", "", "what you may reach", (*gateCall).targets},
+		{"kubeconfig", "TARGET [PORT]", "what kubectl needs to reach a cluster through this gate", (*gateCall).kubeconfig},
 		{"sessions", "[live]", "sessions: yours, or everybody's for auditors", (*gateCall).sessions},
 		{"approvals", "", "requests that wait for an answer", (*gateCall).approvals},
 		{"show", "ID", "all of one request", (*gateCall).showHold},
@@ -235,9 +236,12 @@ func (g *gateCall) targets() error {
 		action, facts := "session:open", map[string]any{
 			"kind": "shell", "login": t.Login, "pty": true, "guard": "n/a", "source": g.c.source.String(),
 		}
-		if t.Dial != nil {
+		switch {
+		case t.Kube != nil:
+			facts["kind"], facts["pty"] = "forward", false
+		case t.Dial != nil:
 			action, facts = "forward:raw", map[string]any{"source": g.c.source.String()}
-		} else {
+		default:
 			facts["guard"] = t.Opener.Guard()
 		}
 		effect := g.c.srv.o.Gate.preview(Operation{Principal: g.c.principal, Target: t.Target, Action: action, Facts: facts})

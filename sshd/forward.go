@@ -40,6 +40,8 @@ func (c *connection) forward(nc ssh.NewChannel) {
 		c.forwardRaw(nc, t)
 	case t.Postgres != nil:
 		c.forwardPostgres(nc, t)
+	case t.Kube != nil:
+		c.forwardKube(nc, t)
 	default:
 		c.jump(nc, t)
 	}

@@ -50,7 +50,7 @@ func (s *session) sayProgress(h policies.Hold) {
 		line += ", so far " + show(text)
 	}
 	n.lines = []string{line}
-	s.out.say(n)
+	s.say(n)
 }
 
 // noticeOf says of a hold what every line about it does.
@@ -80,7 +80,7 @@ func (s *session) sayApproved(h policies.Hold) {
 		line += "; the identical operation passes again until then"
 	}
 	n.lines = []string{line}
-	s.out.say(n)
+	s.say(n)
 }
 
 // approvedBy names everybody whose approval let h through.

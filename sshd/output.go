@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/filters/mask"
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/replay"
+	"github.com/sallyport-ssh/sallyport/replay/cast"
 )
 
 type reader = io.Reader
@@ -289,6 +290,19 @@ type notice struct {
 	lines []string // for people
 }
 
+// say shows n to the one who waits. A tunnel has no place for it but the record.
+func (s *session) say(n notice) {
+	if s.out != nil {
+		s.out.say(n)
+		return
+	}
+	for _, line := range n.lines {
+		if err := s.recordOutput(cast.Gate, []byte("sallyport: "+line+"\r\n")); err != nil {
+			s.cancel(err)
+		}
+	}
+}
+
 // say shows n on stderr, or in the terminal. It is recorded like all that a client sees.
 func (o *output) say(n notice) {
 	var text strings.Builder
@@ -350,7 +364,7 @@ func (s *session) sayHeld(op Operation, h policies.Hold) {
 		wait += ", so far " + show(text)
 	}
 	n.lines = []string{"held: " + show(what), wait}
-	s.out.say(n)
+	s.say(n)
 }
 
 func (s *session) sayRefused(r *Refusal) {
@@ -361,7 +375,7 @@ func (s *session) sayRefused(r *Refusal) {
 	if r.Policy.ID != "" && !strings.Contains(line, r.Policy.ID) {
 		line += fmt.Sprintf(" (policy %s)", r.Policy.ID)
 	}
-	s.out.say(notice{Event: "refused", ID: r.HoldID, Target: s.route.target.Name, Policy: r.Policy.ID, Reason: r.Public, Exit: r.Code, lines: []string{line}})
+	s.say(notice{Event: "refused", ID: r.HoldID, Target: s.route.target.Name, Policy: r.Policy.ID, Reason: r.Public, Exit: r.Code, lines: []string{line}})
 }
 
 func (s *session) sayEnded(err error) {
@@ -370,5 +384,5 @@ func (s *session) sayEnded(err error) {
 	if s.route.target != nil {
 		target = s.route.target.Name
 	}
-	s.out.say(notice{Event: "ended", Target: target, Reason: text, Exit: 255, lines: []string{text}})
+	s.say(notice{Event: "ended", Target: target, Reason: text, Exit: 255, lines: []string{text}})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/shells"
+	"github.com/sallyport-ssh/sallyport/shells/kube"
 	"github.com/sallyport-ssh/sallyport/shells/postgres"
 )
 
@@ -27,7 +28,9 @@ type Target struct {
 	Dial func(context.Context) (net.Conn, error)
 	// Postgres speaks to the server of kind postgres; nil for the others.
 	Postgres *postgres.Target
-	// Address is the declared host:port of kinds ssh and tcp.
+	// Kube is the API server of kind kubernetes; nil for the others.
+	Kube *kube.Target
+	// Address is the declared host:port of kinds ssh, tcp and kubernetes.
 	Address string
 	// Login is the default user on the target, Logins all that may be asked for (empty: any).
 	Login  string
@@ -134,8 +137,19 @@ func (t *Target) usualPort() string {
 		return ""
 	case t.Postgres != nil:
 		return "5432"
+	case t.Kube != nil:
+		return "443"
 	}
 	return "22"
+}
+
+// tunnelOnly says how t is reached, to whoever asks it for a shell.
+func (t *Target) tunnelOnly() error {
+	port := t.usualPort()
+	if port == "" {
+		_, port, _ = net.SplitHostPort(t.Address)
+	}
+	return &Refusal{Code: ExitDenied, Public: fmt.Sprintf("target %q runs no commands; it is reached by a forward: ssh -L PORT:%s:%s gate", t.Name, t.Name, port)}
 }
 
 // routeForward finds the target of a direct-tcpip request: by its name (with the usual port of its kind or

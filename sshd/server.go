@@ -61,6 +61,8 @@ type Options struct {
 	MaskHold time.Duration
 	// Degrade lets sessions go on when they can no longer be recorded.
 	Degrade bool
+	// TunnelRoot is what proves this gate's TLS certificates inside tunnels, in PEM.
+	TunnelRoot []byte
 	// ConsoleURL is where approvers answer in a browser; shown to them. Optional.
 	ConsoleURL string
 

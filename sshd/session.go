@@ -97,6 +97,9 @@ func (s *session) run() shells.Exit {
 
 // through is the way through: decide, record, mint and dial, relay. Each step that fails ends it.
 func (s *session) through() (exit shells.Exit, err error) {
+	if s.route.target.Opener == nil {
+		return exit, s.route.target.tunnelOnly()
+	}
 	if err := s.admit("session:open", "", s.openFacts()); err != nil {
 		return exit, err
 	}

@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 func parse(t testing.TB, method, target string) *Request {
@@ -172,6 +176,37 @@ func TestBody(t *testing.T) {
 		if got := slices.Contains(r.Classes, "privilege"); got != c.privilege || r.Opaque != c.opaque {
 			t.Errorf("%s %.80s: privilege %v, opaque %v; want %v, %v (%v)", c.kind, c.body, got, r.Opaque, c.privilege, c.opaque, r.Why)
 		}
+	}
+}
+
+// TestProtobuf: what clients send in Kubernetes' binary form is understood as if it were JSON.
+func TestProtobuf(t *testing.T) {
+	info, _ := runtime.SerializerInfoForMediaType(scheme.Codecs.SupportedMediaTypes(), protobufType)
+	encode := func(privileged bool) []byte {
+		pod := &corev1.Pod{Spec: corev1.PodSpec{HostNetwork: privileged, Containers: []corev1.Container{{Name: "web", Image: "web:1"}}}}
+		b, err := runtime.Encode(scheme.Codecs.EncoderForVersion(info.Serializer, corev1.SchemeGroupVersion), pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, privileged := range []bool{false, true} {
+		r := parse(t, "POST", "/api/v1/namespaces/web/pods")
+		r.Body(protobufType, encode(privileged))
+		if r.Opaque || slices.Contains(r.Classes, "privilege") != privileged {
+			t.Errorf("host network %v: %v %v", privileged, r.Classes, r.Why)
+		}
+	}
+	if text := Readable(protobufType, encode(true)); !strings.Contains(text, `"hostNetwork":true`) || !strings.Contains(text, `"kind":"Pod"`) {
+		t.Errorf("an approver reads %s", text)
+	}
+	body := encode(true)
+	for i := range body { // cut and damaged anywhere, it is either an object or opaque
+		r := parse(t, "POST", "/api/v1/namespaces/web/pods")
+		r.Body(protobufType, body[:i])
+		damaged := slices.Clone(body)
+		damaged[i] ^= 0xff
+		r.Body(protobufType, damaged)
 	}
 }
 

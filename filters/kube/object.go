@@ -22,7 +22,7 @@ const MaxBody = 3 << 20
 // Body reads what a write sends, as far as policies want to know it. A body that cannot be read makes the request
 // opaque.
 func (r *Request) Body(contentType string, body []byte) {
-	if len(body) == 0 {
+	if len(body) == 0 || r.review() { // a question stores nothing, whatever it says
 		return
 	}
 	doc, err := decode(contentType, body)
@@ -35,17 +35,27 @@ func (r *Request) Body(contentType string, body []byte) {
 }
 
 func decode(contentType string, body []byte) (any, error) {
-	kind, _, err := mime.ParseMediaType(contentType)
-	if err != nil && contentType != "" {
-		return nil, errors.New("its content type cannot be read")
-	}
+	kind := mediaType(contentType)
 	switch {
+	case kind == protobufType:
+		return decodeProtobuf(body)
+	case contentType != "" && kind == "":
+		return nil, errors.New("its content type cannot be read")
 	case kind == "" || kind == "application/json" || strings.HasSuffix(kind, "+json"):
 		return decodeJSON(body)
 	case kind == "application/yaml" || strings.HasSuffix(kind, "+yaml"):
 		return decodeYAML(body)
 	}
 	return nil, fmt.Errorf("it is %s", quote(kind))
+}
+
+// mediaType is a content type without its parameters, "" if it cannot be read.
+func mediaType(contentType string) string {
+	kind, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return ""
+	}
+	return kind
 }
 
 // decodeYAML reads one document without aliases, which make much of little.

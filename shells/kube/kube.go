@@ -100,6 +100,7 @@ type Target struct {
 	gate     *http.Transport // proves itself as the gate, to mint tokens
 	plain    *http.Transport // for sessions: HTTP/2 where the server has it
 	upgrades *http.Transport // for sessions: HTTP/1.1, for exec, attach and port-forward
+	refusals refusals
 }
 
 // New checks c. It dials nothing.

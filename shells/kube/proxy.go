@@ -105,8 +105,12 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	err := p.s.Admit(r.Context(), req, func(ctx context.Context) string { return p.shown(ctx, r, req, body) })
+	err := p.t.refusals.before(p.bearer.id, r)
+	if err == nil {
+		err = p.s.Admit(r.Context(), req, func(ctx context.Context) string { return p.shown(ctx, r, req, body) })
+	}
 	if err != nil {
+		p.t.refusals.remember(p.bearer.id, r, err)
 		refuse(w, codeOf(err), req, public(err))
 		p.done(req, Done{Status: codeOf(err), Took: time.Since(began)})
 		return

@@ -24,7 +24,7 @@ func (p *proxy) shown(ctx context.Context, r *http.Request, req *kube.Request, b
 		b.WriteString("\ncommand: " + req.CommandLine() + "\n")
 	}
 	if len(body) > 0 {
-		b.WriteString("\n" + strings.TrimRight(string(body), "\n") + "\n")
+		b.WriteString("\n" + strings.TrimRight(kube.Readable(r.Header.Get("Content-Type"), body), "\n") + "\n")
 	}
 	if d := p.change(ctx, r, req, body); d != "" {
 		b.WriteString("\n" + d)

@@ -153,7 +153,7 @@ type User struct {
 type Target struct {
 	// Name is how it is reached: `ssh NAME@gate`. Lower-case letters, digits, hyphens and dots.
 	Name string `yaml:"name"`
-	// Kind is ssh, shell, postgres or tcp.
+	// Kind is ssh, shell, postgres, kubernetes or tcp.
 	Kind string `yaml:"kind"`
 	// Labels are what policies go by, such as env: prod.
 	Labels map[string]string `yaml:"labels"`
@@ -164,7 +164,8 @@ type Target struct {
 	Shell *ShellTarget `yaml:"shell"`
 	TCP   *TCPTarget   `yaml:"tcp"`
 
-	Postgres *PostgresTarget `yaml:"postgres"`
+	Postgres   *PostgresTarget   `yaml:"postgres"`
+	Kubernetes *KubernetesTarget `yaml:"kubernetes"`
 }
 
 // SSHTarget is a host.
@@ -251,6 +252,32 @@ func (p ProtectedColumn) Split() (relation, column string) {
 		return "", p.Column
 	}
 	return p.Column[:i], p.Column[i+1:]
+}
+
+// KubernetesTarget is an API server. The gate's own credential is a token, a certificate or what a kubeconfig has; it
+// mints those of sessions.
+type KubernetesTarget struct {
+	// Server is https://host:port. Kubeconfig may say it instead.
+	Server string `yaml:"server"`
+	// CAFile holds the authorities that the server's certificate is judged by. Default: the system's.
+	CAFile string `yaml:"ca_file"`
+	// ServerName is what the server's certificate must say. Default: the host of Server.
+	ServerName string `yaml:"server_name"`
+	// TokenFile holds the gate's bearer token; it is read anew for every request.
+	TokenFile string `yaml:"token_file"`
+	// CertificateFile and KeyFile are the gate's client certificate, in PEM.
+	CertificateFile string `yaml:"certificate_file"`
+	KeyFile         string `yaml:"key_file"`
+	// Kubeconfig is a file that has all of it; Context one of its contexts, by default the current one.
+	Kubeconfig string `yaml:"kubeconfig"`
+	Context    string `yaml:"context"`
+	// ServiceAccount, as namespace/name, makes every session act with a token of that account, minted for it. Default:
+	// sessions act as the user, by impersonation.
+	ServiceAccount string `yaml:"service_account"`
+	// GroupPrefix stands before the names of the user's groups in the cluster. Default "sallyport:".
+	GroupPrefix string `yaml:"group_prefix"`
+	// ConnectTimeout bounds the dial. Default 10s.
+	ConnectTimeout Duration `yaml:"connect_timeout"`
 }
 
 // TCPTarget is an address that is forwarded raw, where a policy says so.

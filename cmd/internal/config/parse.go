@@ -269,6 +269,11 @@ func (c *Config) paths(change func(*string)) {
 		if t.Postgres != nil {
 			change(&t.Postgres.PasswordFile)
 		}
+		if k := t.Kubernetes; k != nil {
+			for _, p := range []*string{&k.CAFile, &k.TokenFile, &k.CertificateFile, &k.KeyFile, &k.Kubeconfig} {
+				change(p)
+			}
+		}
 		if t.Shell == nil {
 			continue
 		}

@@ -204,9 +204,9 @@ func (c *Config) validateTargets() []problem {
 
 func (t *Target) validate(at string) []problem {
 	var p problems
-	sections := map[string]bool{"ssh": t.SSH != nil, "shell": t.Shell != nil, "tcp": t.TCP != nil, "postgres": t.Postgres != nil}
+	sections := map[string]bool{"ssh": t.SSH != nil, "shell": t.Shell != nil, "tcp": t.TCP != nil, "postgres": t.Postgres != nil, "kubernetes": t.Kubernetes != nil}
 	if _, ok := sections[t.Kind]; !ok {
-		p.add(at+".kind", `write "ssh", "shell", "postgres" or "tcp"`, "%q is not a kind of target", t.Kind)
+		p.add(at+".kind", `write "ssh", "shell", "postgres", "kubernetes" or "tcp"`, "%q is not a kind of target", t.Kind)
 		return p
 	}
 	for kind, there := range sections {
@@ -217,6 +217,10 @@ func (t *Target) validate(at string) []problem {
 	switch {
 	case t.Kind == "ssh" && t.SSH == nil, t.Kind == "tcp" && t.TCP == nil, t.Kind == "postgres" && t.Postgres == nil:
 		p.add(at+"."+t.Kind, "add it, with at least an address or url", "the section is missing")
+	case t.Kind == "kubernetes" && t.Kubernetes == nil:
+		p.add(at+".kubernetes", "add it, with a server or a kubeconfig", "the section is missing")
+	case t.Kind == "kubernetes":
+		p = append(p, t.Kubernetes.validate(at+".kubernetes")...)
 	case t.Kind == "ssh":
 		p = append(p, t.SSH.validate(at+".ssh")...)
 	case t.Kind == "tcp":
@@ -280,6 +284,33 @@ func (t *PostgresTarget) validate(at string) []problem {
 }
 
 func hasPassword(u *url.Userinfo) bool { _, ok := u.Password(); return ok }
+
+func (t *KubernetesTarget) validate(at string) []problem {
+	var p problems
+	if (t.Server == "") == (t.Kubeconfig == "") {
+		p.add(at+".server", "give server, or a kubeconfig that has it, and not both", "where the API server is must be said once")
+	}
+	if u, err := url.Parse(t.Server); t.Server != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil) {
+		p.add(at+".server", "write https://host:port", "%q is no API server", t.Server)
+	}
+	if t.Server != "" && (t.TokenFile == "") == (t.CertificateFile == "") {
+		p.add(at+".token_file", "give token_file, or certificate_file and key_file", "the gate needs one credential of its own")
+	}
+	if (t.CertificateFile == "") != (t.KeyFile == "") {
+		p.add(at+".key_file", "give both, or neither", "certificate_file and key_file go together")
+	}
+	if t.Kubeconfig != "" && t.TokenFile+t.CertificateFile+t.CAFile+t.ServerName != "" {
+		p.add(at+".kubeconfig", "leave the other credentials out", "says all of it")
+	}
+	if t.Context != "" && t.Kubeconfig == "" {
+		p.add(at+".context", "give kubeconfig as well", "is a context of a kubeconfig")
+	}
+	namespace, name, found := strings.Cut(t.ServiceAccount, "/")
+	if t.ServiceAccount != "" && (!found || !validName.MatchString(namespace) || !validName.MatchString(name)) {
+		p.add(at+".service_account", "write namespace/name", "%q is no service account", t.ServiceAccount)
+	}
+	return p
+}
 
 func (t *ShellTarget) validate(at string) []problem {
 	var p problems

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
@@ -244,6 +245,7 @@ func (d *Daemon) openServer(context.Context) error {
 		Name: d.config.Gate.Name, HostSigners: hosts.signers, Authenticate: checker.Check, Enrich: enricher(d.config),
 		Revoked: d.revoked.has, Targets: d.targets, Gate: d.gate, Desk: d.desk, Ledger: d.ledger, Archive: d.archive,
 		EssentialGroups: d.config.Recordings.EssentialGroups, Masks: masks, MaskStyle: maskStyle(&d.config.Masking), MaskHold: d.config.Masking.Hold.D(), Degrade: d.config.Recordings.OnFailure == "degrade",
+		TunnelRoot: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.authority.RecordRoot().Raw}),
 		ConsoleURL: d.config.HTTP.URL, HandshakeTimeout: s.HandshakeTimeout.D(), MaxStartups: s.MaxStartups,
 		MaxStartupsPerSource: s.MaxStartupsPerSource, MaxConnectionsPerIdentity: s.MaxConnectionsPerIdentity,
 		MaxSessionsPerConnection: s.MaxSessionsPerConnection, KeepAlive: s.KeepAlive.D(), Meter: d.metrics, Log: d.log,

@@ -46,6 +46,8 @@ func (d *Daemon) openTarget(t config.Target) (*sshd.Target, error) {
 		out.Opener, err = d.openRemote(t)
 	case "postgres":
 		err = d.openPostgres(t, out)
+	case "kubernetes":
+		err = d.openKube(t, out)
 	case "tcp":
 		out.Address = t.TCP.Address
 		var raw *tcp.Target
