@@ -38,8 +38,9 @@ type session struct {
 	eow     bool           // the client reads no more output
 
 	tail      tail
-	level     string // how a terminal's commands are known; "" until it was asked for
-	lastAsked string // id of the operation that was decided on last
+	transfer  *command.Transfer // what an exec moves that is run by a client of scp, rsync or git; nil for others
+	level     string            // how a terminal's commands are known; "" until it was asked for
+	lastAsked string            // id of the operation that was decided on last
 }
 
 // session serves a channel of type "session" from its opening to its close.
@@ -117,8 +118,11 @@ func (s *session) through() (exit shells.Exit, err error) {
 	if err := s.guardedBy(p); err != nil {
 		return exit, err
 	}
-	if s.asked.kind == shells.Subsystem {
+	switch {
+	case s.asked.kind == shells.Subsystem:
 		return s.relayFiles(p)
+	case s.transfer != nil:
+		return s.relayTransfer(p)
 	}
 	return s.relay(p)
 }
@@ -180,15 +184,22 @@ func (s *session) admitStart() error {
 	case s.route.target.Postgres != nil:
 		return nil // each statement is
 	case s.asked.kind == shells.Exec:
-		return s.admit("command:run", s.asked.command, s.commandFacts(s.asked.command))
+		facts := command.Parse(s.asked.command)
+		if err := s.admit("command:run", s.asked.command, s.withGuard(facts)); err != nil {
+			return err
+		}
+		s.transfer = facts.Transfer()
+		return s.admitTransfer()
 	case s.asked.kind == shells.Subsystem && s.asked.command != "sftp":
 		return &Refusal{Code: ExitDenied, Public: fmt.Sprintf("subsystem %s is not understood here, so it is not let through", show(s.asked.command))}
 	}
 	return nil
 }
 
-func (s *session) commandFacts(text string) map[string]any {
-	facts := command.Parse(text).Context()
+func (s *session) commandFacts(text string) map[string]any { return s.withGuard(command.Parse(text)) }
+
+func (s *session) withGuard(parsed *command.Facts) map[string]any {
+	facts := parsed.Context()
 	facts["guard"], facts["login"], facts["source"] = s.guard(), s.route.login, s.c.source.String()
 	return facts
 }

@@ -26,11 +26,14 @@ var hooks = map[string]hook{
 	"eval":     {run: hookEval},
 	"find":     {run: hookFind, raw: true},
 	"git":      {run: hookGit},
+	"install":  {run: hookInstall},
 	"kill":     {run: hookKill, raw: true},
+	"kube":     {run: hookKube},
 	"lists":    {run: hookLists},
 	"mv":       {run: hookMv},
 	"number":   {run: hookNumber, raw: true},
 	"parallel": {run: hookParallel},
+	"rsync":    {run: hookRsync, raw: true},
 	"sed":      {run: hookSed},
 	"set":      {run: hookSet, raw: true},
 	"setter":   {run: hookSetter},
@@ -577,6 +580,9 @@ func hookTransfer(c *call) bool {
 	n := len(c.operands)
 	if c.name == "scp" {
 		c.sshOptions()
+		if c.scpServer() {
+			return true
+		}
 	}
 	if n == 0 {
 		return false

@@ -48,7 +48,30 @@ func (w *walker) redirect(s *syntax.Stmt, r *syntax.Redirect) {
 		w.write(target)
 	default:
 		w.write(target)
+		if r.Op != syntax.AppOut && !isStream(target) && empties(s) {
+			w.class(Destructive)
+		}
 	}
+}
+
+// empties reports whether s writes nothing, so that > leaves its file empty.
+func empties(s *syntax.Stmt) bool {
+	c, ok := s.Cmd.(*syntax.CallExpr)
+	if s.Cmd == nil || ok && len(c.Args) == 0 {
+		return true
+	}
+	if !ok {
+		return false
+	}
+	switch name := valueOf(c.Args[0]).text; name {
+	case ":", "true", "false":
+		return true
+	case "cat", "cp":
+		return len(c.Args) == 2 && valueOf(c.Args[1]).text == "/dev/null"
+	case "echo", "printf":
+		return name == "echo" && len(c.Args) == 2 && valueOf(c.Args[1]).text == "-n" || len(c.Args) == 2 && valueOf(c.Args[1]).text == ""
+	}
+	return false
 }
 
 // after reports whether words of s stand behind r.
