@@ -188,7 +188,7 @@ type Proven struct {
 	Certificate *ssh.Certificate
 }
 
-// Expires is when the certificate ends, and with it what it opened.
+// Expires is when the certificate ends: nothing new begins by it after that.
 func (p Proven) Expires() time.Time { return time.Unix(int64(p.Certificate.ValidBefore), 0) }
 
 // ProvenBy gives what [UserChecker.Check] put into the permissions of a connection

@@ -173,8 +173,8 @@ func sshServer(t *testing.T) string {
 // TestDoorDiskFull: when the spool's disk is full, what runs ends with a reason, new sessions are refused with
 // one, and when there is room again the gate works as before.
 //
-// It needs a small file system. Root mounts one; anybody else does so in a user namespace of their own, in
-// which the gate then runs.
+// It needs a small file system. Root mounts one; anybody else does so in a user namespace of their own, and
+// runs the gate in one below, where it is an ordinary user again.
 func TestDoorDiskFull(t *testing.T) {
 	d := newDoor(t)
 	spool := filepath.Join(d.dir, "spool")
@@ -191,8 +191,9 @@ func TestDoorDiskFull(t *testing.T) {
 		"--config", filepath.Join(filepath.Dir(d.dir), "door.yaml")}
 	// Also for root in a mount namespace, which takes the file system away with the gate.
 	unshare := []string{"unshare", "--mount"}
-	if os.Getuid() != 0 {
+	if uid := os.Getuid(); uid != 0 {
 		unshare = append(unshare, "--user", "--map-root-user")
+		gate = append([]string{"unshare", "--user", fmt.Sprintf("--map-user=%d", uid), fmt.Sprintf("--map-group=%d", os.Getgid())}, gate...)
 	}
 	d.run(exec.Command(unshare[0], append(unshare[1:], append([]string{"sh", "-c", mount + ` && exec "$@"`, "sh"}, gate...)...)...))
 

@@ -530,3 +530,28 @@ func (c *deafConn) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }
+
+// TestDoorIdentityLimit: one identity has so many connections, is told so beyond, and cannot pile up those
+// that are refused either: they keep their places among those that wait.
+func TestDoorIdentityLimit(t *testing.T) {
+	d := openDoor(t, "ssh: {max_connections_per_identity: 2, max_startups_per_source: 5}\n")
+	d.as("developer", "gate")
+	second := d.as("developer", "gate")
+	for range 5 {
+		if _, err := d.client("gate", ssh.PublicKeys(d.signer("developer"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.client("gate", ssh.PublicKeys(d.signer("developer"))); err == nil {
+		t.Error("connections that are refused do not count with those that wait")
+	}
+	r := do(t, d.ssh("developer", "-b", "127.0.0.2", "demo", "true"))
+	if r.code != 255 || !strings.Contains(r.err, "you have 2 connections open, which is the limit") {
+		t.Errorf("beyond the limit: exit %d: %q", r.code, r.err)
+	}
+	if r := do(t, d.ssh("approver", "-b", "127.0.0.2", "demo", "true")); r.code != 0 {
+		t.Errorf("another identity: exit %d: %q", r.code, r.err)
+	}
+	second.Close()
+	d.until("a place is free again", func() bool { return do(t, d.ssh("developer", "-b", "127.0.0.3", "demo", "true")).code == 0 })
+}
