@@ -279,6 +279,11 @@ func (r *Recording) sealRemains(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
+	if taken, err := r.a.lib.adopted(ctx, r.id, m.Report.Size); err != nil {
+		return fmt.Errorf("recover: ask the store: %w", err)
+	} else if taken {
+		return r.setAside(errors.New("another gate took this one for lost and sealed the recording in the store"))
+	}
 	if err := r.allowCut(ctx, m); err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ type commands struct {
 	Export    exportCmd    `cmd:"" help:"Write a recording in another form."`
 	Verify    verifyCmd    `cmd:"" help:"Check recordings against their signatures and the ledger. Exits 0 (fine), 1 (damaged) or 2 (cannot tell)."`
 	Purge     purgeCmd     `cmd:"" help:"Remove old recordings for good; written down beforehand."`
+	Adopt     adoptCmd     `cmd:"" help:"Seal the recordings of a gate that never comes back."`
 	Approvals approvalsCmd `cmd:"" help:"List, show, watch and answer requests that wait."`
 	Policy    policyCmd    `cmd:"" help:"Check, test and explain policies."`
 	Mask      maskCmd      `cmd:"" help:"Mask standard input as the gate would."`

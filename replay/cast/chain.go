@@ -62,6 +62,9 @@ func isLink(line []byte) bool {
 	return hasPrefix(line, checkPrefix) || hasPrefix(line, sealPrefix)
 }
 
+// IsSeal tells whether a line is the beginning of a seal. It checks nothing else.
+func IsSeal(line []byte) bool { return hasPrefix(line, sealPrefix) }
+
 func hasPrefix(b []byte, p string) bool { return len(b) >= len(p) && string(b[:len(p)]) == p }
 
 // sign makes the line of l and advances the chain.
