@@ -17,8 +17,6 @@ const (
 	ForHost     Purpose = "host"     // the gate, towards clients
 	ForTarget   Purpose = "target"   // the gate, towards a target
 	ForRecorder Purpose = "recorder" // the key that signs a recording
-	ForServer   Purpose = "server"   // TLS: the gate, inside a tunnel
-	ForClient   Purpose = "client"   // TLS: a session, towards a target
 )
 
 // A Certificate is one that the gate's authority issued.
@@ -44,7 +42,7 @@ func (l *Ledger) AddCertificate(ctx context.Context, c Certificate) error {
 func (l *Ledger) addCertificate(ctx context.Context, v Certificate) error {
 	var c check
 	args := []any{
-		c.serial(v.Serial), oneOf(&c, "purpose", v.Purpose, ForUser, ForHost, ForTarget, ForRecorder, ForServer, ForClient),
+		c.serial(v.Serial), oneOf(&c, "purpose", v.Purpose, ForUser, ForHost, ForTarget, ForRecorder),
 		c.key("identity", v.IdentityKey), c.text("name", v.Name, MaxKey), c.text("principal", v.Principal, MaxKey),
 		c.need("fingerprint", v.Fingerprint), micros(v.ValidFrom), micros(v.ValidTo), c.key("session id", v.SessionID),
 		micros(v.Issued),
