@@ -62,6 +62,7 @@ func TestScripts(t *testing.T) {
 			"term": cmdTerm, "session": cmdSession, "status": cmdStatus, "damage": cmdDamage,
 			"truncate": cmdTruncate, "sign-in": cmdSignIn, "request": cmdRequest, "expire": cmdExpire, "agent": cmdAgent, "post": cmdPost,
 			"cluster": cmdCluster,
+			"advance": cmdAdvance,
 		},
 		RequireExplicitExec: true,
 	})
@@ -248,6 +249,20 @@ func cmdStatus(ts *testscript.TestScript, _ bool, args []string) {
 	if fmt.Sprint(got) != args[0] {
 		ts.Fatalf("%q gives exit status %d, want %s:\n%s", args[1:], got, args[0], out)
 	}
+}
+
+// cmdAdvance sets $ADVANCE to the id of the newest approval in advance.
+func cmdAdvance(ts *testscript.TestScript, _ bool, _ []string) {
+	out, err := command(ts, "ssh", "-F", ts.Getenv("APPROVER"), "gate", "preapprovals", "--json").Output()
+	ts.Check(err)
+	var rows []struct {
+		ID string `json:"id"`
+	}
+	ts.Check(json.Unmarshal(out, &rows))
+	if len(rows) == 0 {
+		ts.Fatalf("nothing is approved in advance")
+	}
+	ts.Setenv("ADVANCE", rows[0].ID)
 }
 
 // cmdSession sets $SESSION to the id of the first session in a JSON listing.
