@@ -41,7 +41,7 @@ var keyKinds = func() map[string]keyKind {
 }()
 
 // assignKeys are how the keys of keyKinds start.
-var assignKeys = strings.Fields("pass pwd secr toke apik api_ api- acce acco priv auth cred sess encr sign mast clie shar bear jses phps iden sig refr")
+var assignKeys = strings.Fields("pass pwd secr toke apik api_ api- acce acco priv auth cred sess encr sign mast clie shar bear jses phps iden sig")
 
 func assignDetector() *detector {
 	var as []anchor
@@ -514,7 +514,7 @@ func (a *assign) headerValue(ends func(c byte) bool) match {
 	if end >= len(b) {
 		a.cut = true
 	}
-	if v := b[min(from, end):end]; len(v) < 4 || isPlaceholder(v) || isName(v) && len(v) < 12 || !scheme && !looksMade(v) {
+	if v := b[min(from, end):end]; len(v) < 4 || isPlaceholder(v) || isName(v) && len(v) < 12 || !scheme && !looksMade(v) || bytes.IndexByte(v, '(') > 0 {
 		return match{from: from}
 	}
 	return found(from, from, end)
@@ -675,7 +675,7 @@ var typeNames = func() map[string]bool {
 // wordNames are what documents write in the place of a secret.
 var wordNames = func() map[string]bool {
 	m := map[string]bool{}
-	for _, n := range strings.Fields("password passwd pass pwd passphrase phrase secret token key value string file filename name user path data word PASSWORD PASSWD PASS TOKEN SECRET KEY VALUE STRING FILE from") {
+	for _, n := range strings.Fields("password passwd pass pwd passphrase phrase secret token key value string file filename name user path data word option options flag parameter argument and or PASSWORD PASSWD PASS TOKEN SECRET KEY VALUE STRING FILE from") {
 		m[n] = true
 	}
 	return m

@@ -36,7 +36,7 @@ func commandDetector() *detector {
 	return &detector{
 		name: "command-password", version: 1, last4: false,
 		anchors: []anchor{
-			{laneText, [4]*[256]bool{bytesOf(" "), bytesOf("-"), letters, setAny}},
+			{laneEmail, [4]*[256]bool{bytesOf(" "), bytesOf("-"), letters, setAny}}, // where anything can follow anyway
 			anchorOf(laneText, " --u"), anchorOf(laneText, " /p:"), anchorFold(laneKeyword, "echo"),
 		},
 		find: findCommand,

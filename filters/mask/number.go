@@ -320,12 +320,18 @@ func ssnDetector() *detector {
 	return &detector{
 		name: "ssn", version: 1,
 		anchors: append(afterAny(anchor{laneNumber, [4]*[256]bool{setNonWord, setDigit, setDigit, setDigit}}),
-			anchorFold(laneKeyword, "ssn"), anchorFold(laneKeyword, "itin"), anchorFold(laneKeyword, "soci"), anchorFold(laneKeyword, "taxp")),
+			ssnAnchor(), anchorFold(laneKeyword, "itin"), anchorFold(laneKeyword, "soci"), anchorFold(laneKeyword, "taxp")),
 		find:  findSSN,
 		keep:  bytesOf("- "),
 		last4: true,
 		norm:  digitsOf,
 	}
+}
+
+func ssnAnchor() anchor {
+	a := anchorFold(laneKeyword, "ssn")
+	a.at[3] = afterKey
+	return a
 }
 
 // afterAny is a, and a after the letter of an escaped newline or tab.

@@ -216,13 +216,13 @@ func findEncodedKey(w *window, s int) match {
 
 // puttyDetector knows the private part of PuTTY's key files.
 func puttyDetector() *detector {
-	return &detector{name: "putty-key", version: 1, anchors: []anchor{anchorOf(laneText, "ate-")}, find: findPuTTY}
+	return &detector{name: "putty-key", version: 1, anchors: []anchor{anchorOf(laneText, "e-Li")}, find: findPuTTY}
 }
 
 // findPuTTY looks for as many lines of base64 as "Private-Lines: n" says.
 func findPuTTY(w *window, i int) match {
 	const head, most = "Private-Lines: ", 100
-	b, s := w.b, i-len("Priv")
+	b, s := w.b, i-len("Privat")
 	if s < 0 || !bytes.HasPrefix(b[s:], []byte(head)[:min(len(head), len(b)-s)]) {
 		return match{}
 	}

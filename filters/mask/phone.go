@@ -94,6 +94,7 @@ type phoneShape struct {
 	text, seps string
 	nanp       bool // it has the rules of the North American plan
 	pairs      bool // it looks like a piece of a hexdump
+	lead       int  // digits before the first separator; 0: it starts with a bracket
 }
 
 // indexShapes sorts shapes by the byte that they start with.
@@ -103,11 +104,22 @@ func indexShapes(text string) (t [256][]phoneShape) {
 		for c := range 256 {
 			var sep byte
 			if shapeByte(shape[0], "", byte(c), &sep) {
-				t[c] = append(t[c], phoneShape{shape, seps, strings.Contains(shape, "Ndd"), strings.HasPrefix(shape, "0MSdd")})
+				t[c] = append(t[c], phoneShape{shape, seps, strings.Contains(shape, "Ndd"), strings.HasPrefix(shape, "0MSdd"), leadOf(shape)})
 			}
 		}
 	}
 	return t
+}
+
+// leadOf is how many digits shape has before its first separator.
+func leadOf(shape string) int {
+	if shape[0] == '(' {
+		return 0
+	}
+	if k := strings.IndexAny(shape, "S-"); k >= 0 {
+		return k
+	}
+	return len(shape)
 }
 
 // findPhone looks for a phone number: international from its plus sign on, national as it is printed, and
@@ -131,7 +143,11 @@ func findPhone(w *window, i int) match {
 		return dialledPhone(w, s)
 	}
 	var waits match
+	end := span(b, s, clDigit, 12)
 	for k := range phoneShapes[b[s]] {
+		if lead := phoneShapes[b[s]][k].lead; lead != end-s && (end < len(b) || lead < end-s) {
+			continue
+		}
 		m := phoneShapes[b[s]][k].match(w, s)
 		if m.verdict == yes {
 			return m

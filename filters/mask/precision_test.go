@@ -68,7 +68,9 @@ func localCorpora() []localCorpus {
 		{"Go source", files(filepath.Join(goroot, "src"), func(n string) bool { return strings.HasSuffix(n, ".go") && !strings.HasSuffix(n, "_test.go") }), []string{"email", "url-password"}},
 		{"/usr/include", files("/usr/include", ext(".h")), []string{"email"}},
 		{"dpkg logs and lists", append(files("/var/log", func(n string) bool { return strings.Contains(n, "dpkg") || strings.Contains(n, "apt") }), files("/var/lib/dpkg/info", ext(".list"))...), []string{"email"}},
-		{"Python source", files("/usr/lib/python3", func(n string) bool { return strings.HasSuffix(n, ".py") && !strings.Contains(n, "test") && !strings.Contains(n, "oauth") }), []string{"email", "url-password"}},
+		{"Python source", files("/usr/lib/python3", func(n string) bool {
+			return strings.HasSuffix(n, ".py") && !strings.Contains(n, "test") && !strings.Contains(n, "oauth")
+		}), []string{"email", "url-password"}},
 		{"Perl source", files("/usr/share/perl", func(n string) bool { return strings.HasSuffix(n, ".pm") || strings.HasSuffix(n, ".pl") }), []string{"email", "url-password"}},
 		{"JavaScript", files("/usr", ext(".js")), []string{"email", "url-password"}},
 		{"JSON", files("/usr", ext(".json")), []string{"email", "url-password"}},
@@ -84,7 +86,7 @@ func localCorpora() []localCorpus {
 		{"ps aux", output("ps", "aux"), nil},
 		{"md5sums", files("/var/lib/dpkg/info", ext(".md5sums")), nil},
 		{"git log", output("git", "log", "--stat"), []string{"email"}},
-		{"git log -p", output("git", "log", "-p", "-n", "20", "--", "*.go", ":!filters/mask", ":!*_test.go"), []string{"email", "url-password"}},
+		{"git log -p", output("git", "log", "-p", "-n", "20", "--", ":(top)*.go", ":(top,exclude)filters/mask", ":(top,exclude)*_test.go"), []string{"email", "url-password"}},
 		{"ls -lR", output("ls", "-lR", "/usr/lib", "/usr/share/doc"), nil},
 		{"hexdump", []byte(hex.Dump(blob[:1<<20])), nil},
 		{"base64", []byte(base64.StdEncoding.EncodeToString(blob)), nil},

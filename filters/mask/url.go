@@ -7,7 +7,7 @@ const maxUserinfo = 512
 func urlDetector() *detector {
 	return &detector{
 		name: "url-password", version: 1,
-		anchors: []anchor{anchorOf(laneText, "://"), anchorOf(laneText, "thin")},
+		anchors: []anchor{anchorOf(laneText, "://"), anchorOf(laneText, ":thi")},
 		find:    findURLPassword,
 	}
 }
@@ -18,7 +18,7 @@ var userinfoEnd = setOf(func(c byte) bool { return c <= ' ' || c == 0x7f || byte
 // findURLPassword looks for the password in scheme://user:password@host.
 func findURLPassword(w *window, i int) match {
 	b := w.b
-	if b[i] == 't' {
+	if i+1 < len(b) && b[i+1] == 't' {
 		return findOracle(w, i)
 	}
 	if i+2 < len(b) && b[i+2] != '/' || i < 1 || !is(b[i-1], clAlnum) {
@@ -53,10 +53,14 @@ func findURLPassword(w *window, i int) match {
 
 // findOracle looks for the password in jdbc:oracle:thin:user/password@host.
 func findOracle(w *window, i int) match {
-	const thin = "thin:"
+	const thin = ":thin:"
 	b := w.b
-	if n := min(len(b)-i, len(thin)); string(b[i:i+n]) != thin[:n] || i < 1 || b[i-1] != ':' {
+	n := min(len(b)-i, len(thin))
+	if string(b[i:i+n]) != thin[:n] || n < len(thin) && w.final {
 		return match{}
+	}
+	if n < len(thin) {
+		return undecided(len(b), len(b), len(b))
 	}
 	slash, end := -1, i+len(thin)
 	for end < len(b) && end-i < maxUserinfo && b[end] != '@' && b[end] > ' ' && !(slash < 0 && b[end] == ':') {

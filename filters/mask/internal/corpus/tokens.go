@@ -130,7 +130,6 @@ buildkite-token bk ua_ x:40
 alibaba-token LT AI a:20
 sourcegraph-token sg p_ x:16 _ x:40
 flyio-token fm 2_ b:120
-airtable-token pat a:14 . x:64
 onepassword-token op s_eyJ b:300
 brevo-token xkey sib- x:64 - a:16
 easypost-token EZ AK a:54
@@ -138,7 +137,7 @@ flutterwave-token FLWSEC K- x:32 -X
 adobe-token p8 e- a:32
 clojars-token CLO JARS_ x:60
 duffel-token duff el_live_ w:43
-dropbox-token s l. w:138
+dropbox-token s l.B w:137
 frameio-token fi o-u- w:64
 mapbox-token s k.eyJ a:60 . a:22
 octopus-token AP I- u:26
@@ -148,7 +147,6 @@ shippo-token ship po_live_ x:40
 sonar-token sq u_ x:40
 typeform-token tf p_ w:59
 adafruit-token ai o_ a:28
-crates-token ci o a:32
 hubspot-token pat -na1- x:8 - x:4 - x:4 - x:4 - x:12
 langchain-token ls v2_pt_ x:32 _ x:10
 nvidia-token nva pi- w:64
