@@ -14,15 +14,20 @@ type atom struct {
 	is   bool
 }
 
-// maxBranches bounds how many ways a condition is followed to see whether one can be met.
-const maxBranches = 256
+// Bounds of how far conditions are followed; what lies beyond is taken to be possible.
+const (
+	maxSteps    = 20_000
+	maxBranches = 64 // ways of meeting them
+	maxAtoms    = 64 // conditions of one way
+)
 
 // never reports whether no request can meet all of the policy's conditions: one is false whatever is asked, or they
 // contradict each other or the scope. It proves this only for what is plain to see.
 func (p *policy) never() bool {
+	b := brancher{left: maxSteps}
 	ways := [][]atom{nil}
 	for _, c := range p.tree.Conditions {
-		ways = branch(ways, c.Body, bool(c.Condition))
+		ways = b.branch(ways, c.Body, bool(c.Condition))
 	}
 	for _, w := range ways {
 		if !p.contradicts(w) {
@@ -32,36 +37,54 @@ func (p *policy) never() bool {
 	return true
 }
 
+// A brancher follows conditions for a bounded number of steps. What it does not follow constrains nothing.
+type brancher struct{ left int }
+
 // branch adds to every way of meeting what came before all ways of making n come out as is.
-func branch(ways [][]atom, n ast.IsNode, is bool) [][]atom {
-	if len(ways) > maxBranches {
-		return ways // what is not followed is taken to be possible
+func (b *brancher) branch(ways [][]atom, n ast.IsNode, is bool) [][]atom {
+	if b.left -= len(ways); b.left < 0 {
+		return ways
 	}
 	switch n := n.(type) {
 	case ast.NodeTypeNot:
-		return branch(ways, n.Arg, !is)
+		return b.branch(ways, n.Arg, !is)
 	case ast.NodeTypeAnd:
 		if is {
-			return branch(branch(ways, n.Left, true), n.Right, true)
+			return b.branch(b.branch(ways, n.Left, true), n.Right, true)
 		}
-		return append(branch(ways, n.Left, false), branch(branch(ways, n.Left, true), n.Right, false)...)
+		return b.either(ways, b.branch(ways, n.Left, false), b.branch(b.branch(ways, n.Left, true), n.Right, false))
 	case ast.NodeTypeOr:
 		if !is {
-			return branch(branch(ways, n.Left, false), n.Right, false)
+			return b.branch(b.branch(ways, n.Left, false), n.Right, false)
 		}
-		return append(branch(ways, n.Left, true), branch(branch(ways, n.Left, false), n.Right, true)...)
+		return b.either(ways, b.branch(ways, n.Left, true), b.branch(b.branch(ways, n.Left, false), n.Right, true))
 	case ast.NodeTypeIfThenElse:
-		return append(branch(branch(ways, n.If, true), n.Then, is), branch(branch(ways, n.If, false), n.Else, is)...)
+		return b.either(ways, b.branch(b.branch(ways, n.If, true), n.Then, is), b.branch(b.branch(ways, n.If, false), n.Else, is))
 	case ast.NodeValue:
-		if b, ok := n.Value.(cedar.Boolean); ok && bool(b) != is {
+		if v, ok := n.Value.(cedar.Boolean); ok && bool(v) != is {
 			return nil
 		} else if ok {
 			return ways
 		}
 	}
+	return with(ways, atom{n, is})
+}
+
+// either is both lists of ways, or what came before where that is more than can be followed.
+func (b *brancher) either(before, one, other [][]atom) [][]atom {
+	if len(one)+len(other) > maxBranches {
+		return before
+	}
+	return append(one[:len(one):len(one)], other...)
+}
+
+// with adds a condition to every way; ways that have enough of them stay as they are.
+func with(ways [][]atom, a atom) [][]atom {
 	out := make([][]atom, len(ways))
 	for i, w := range ways {
-		out[i] = append(w[:len(w):len(w)], atom{n, is})
+		if out[i] = w; len(w) < maxAtoms {
+			out[i] = append(w[:len(w):len(w)], a)
+		}
 	}
 	return out
 }

@@ -107,3 +107,21 @@ func TestGoodPolicies(t *testing.T) {
 		}
 	}
 }
+
+// A condition of thousands of parts is looked at in moments: the gate looks at each set that it puts in force.
+func TestCheckIsBounded(t *testing.T) {
+	for _, operator := range []string{" && ", " || "} {
+		parts := make([]string, 3000)
+		for i := range parts {
+			parts[i] = "!context.opaque"
+		}
+		text := `permit (principal, action == Action::"command:run", resource) when { ` + strings.Join(parts, operator) + ` };`
+		set, err := Parse(Source{Name: "x.cedar", Text: []byte(text)})
+		if err != nil {
+			continue // refused for its size is as good
+		}
+		if found := set.Check(); found != nil {
+			t.Errorf("%s: %v", operator, found)
+		}
+	}
+}
