@@ -29,19 +29,20 @@ func (a *Archive) Recover(ctx context.Context) error {
 		return fmt.Errorf("recover recordings: %w", err)
 	}
 	var errs []error
+	ask := true // a store that does not answer is not waited for twice; shipping asks it again
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), spoolSuffix)
 		if !ok || !sessionID.MatchString(id) || a.find(id) != nil {
 			continue
 		}
-		if err := a.recover(ctx, id); err != nil {
+		if err := a.recover(ctx, id, &ask); err != nil {
 			errs = append(errs, fmt.Errorf("recover recording %s: %w", id, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (a *Archive) recover(ctx context.Context, id string) error {
+func (a *Archive) recover(ctx context.Context, id string, ask *bool) error {
 	info, err := os.Lstat(a.path(id))
 	if err != nil {
 		return err
@@ -54,6 +55,15 @@ func (a *Archive) recover(ctx context.Context, id string) error {
 		return err
 	}
 	a.used.Add(r.size)
+	if *ask {
+		within, cancel := context.WithTimeout(ctx, askTimeout)
+		err := r.yield(within, r.size)
+		cancel()
+		if r.aside() {
+			return fmt.Errorf("%w: %w", ErrQuarantine, err)
+		}
+		*ask = err == nil
+	}
 	r.task.Lock()
 	err = r.finish(ctx)
 	r.task.Unlock()
@@ -62,6 +72,19 @@ func (a *Archive) recover(ctx context.Context, id string) error {
 	}
 	r.settle(err)
 	return err
+}
+
+// askTimeout bounds what a gate waits for the store when it starts.
+const askTimeout = 5 * time.Second
+
+// yield sets the recording aside where another gate took this one for lost and sealed what the store had of it.
+// Size is how much this gate has. It returns why, or that the store could not be asked.
+func (r *Recording) yield(ctx context.Context, size int64) error {
+	taken, err := r.a.lib.adopted(ctx, r.id, size)
+	if err != nil || !taken {
+		return err
+	}
+	return r.setAside(errors.New("another gate took this one for lost and sealed the recording in the store"))
 }
 
 // allowCut sees to it that recovering destroys no evidence: a damaged file is kept as it was, and one whose

@@ -108,10 +108,16 @@ func (r *Recording) work(ctx context.Context) error {
 			return nil
 		case err != nil:
 			// What is there can be shipped all the same, up to its last checkpoint.
-			return errors.Join(err, r.ship(ctx))
+			if err = errors.Join(err, r.ship(ctx)); r.aside() {
+				return nil
+			}
+			return err
 		}
 	}
 	if err := r.ship(ctx); err != nil {
+		if r.aside() {
+			return nil
+		}
 		return err
 	}
 	return r.leave(ctx)
@@ -180,6 +186,9 @@ func (r *Recording) ship(ctx context.Context) error {
 		from, to := r.shipped, r.durable
 		r.mu.Unlock()
 		if from < 0 {
+			if err := r.yield(ctx, to); err != nil {
+				return fmt.Errorf("ask the store: %w", err)
+			}
 			covered, err := r.a.lib.covered(ctx, r.id)
 			if err != nil {
 				return fmt.Errorf("ask the store: %w", err)
@@ -278,11 +287,6 @@ func (r *Recording) sealRemains(ctx context.Context) error {
 	}
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
-	}
-	if taken, err := r.a.lib.adopted(ctx, r.id, m.Report.Size); err != nil {
-		return fmt.Errorf("recover: ask the store: %w", err)
-	} else if taken {
-		return r.setAside(errors.New("another gate took this one for lost and sealed the recording in the store"))
 	}
 	if err := r.allowCut(ctx, m); err != nil {
 		return err

@@ -58,7 +58,6 @@ type verifier struct {
 
 	off      int64 // of the line at hand
 	stretch  int64 // behind the last chain line
-	sum      []byte
 	hash     interface{ Sum([]byte) []byte }
 	write    func([]byte)
 	reset    func()
