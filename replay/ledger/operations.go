@@ -45,6 +45,8 @@ const (
 
 	countOperation = `UPDATE sessions SET operations = operations + 1, denied = denied + $2, held = held + $3 WHERE id = $1`
 
+	countOperations = `UPDATE sessions SET operations = operations + $2, denied = denied + $3, held = held + $4 WHERE id = $1`
+
 	insertOperation = `INSERT INTO operations (` + operationColumns + `, identity_key, behalf_key, target)
 	SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, identity_key, behalf_key, target FROM sessions WHERE id = $2`
 
@@ -120,8 +122,16 @@ func (l *Ledger) addOperations(ctx context.Context, all []Operation) error {
 		return l.sendOperations(ctx, prepared)
 	}
 	return l.atomically(ctx, func(t tx) error {
+		counts := map[string][3]int64{} // by session, so that each is counted once
 		for _, p := range prepared {
-			if err := t.addOperation(ctx, p); err != nil {
+			if err := found(t.exec(ctx, insertOperation, p.args...)); err != nil {
+				return err
+			}
+			c := counts[p.session]
+			counts[p.session] = [3]int64{c[0] + 1, c[1] + p.denied, c[2] + p.held}
+		}
+		for session, c := range counts {
+			if _, err := t.exec(ctx, countOperations, session, c[0], c[1], c[2]); err != nil {
 				return err
 			}
 		}

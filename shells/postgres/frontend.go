@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sallyport-ssh/sallyport/filters/sql"
@@ -377,33 +378,28 @@ func (f *frontend) admit(st *sql.Statement, text string, values []string) (*oper
 	return op, nil
 }
 
-// ask asks the guard. While that takes, the client may cancel or leave.
+// ask asks the guard. While a human is asked, the client may cancel or leave.
 func (f *frontend) ask(st Statement) (id string, err error) {
 	s := f.s
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	defer cancel(nil)
-	held := make(chan struct{})
+	var watching sync.WaitGroup
 	done := make(chan struct{})
 	first := true
-	go func() { // received below, always
-		defer close(done)
-		id, err = s.guard.Admit(ctx, st, func(h Held) {
-			if first {
-				first = false
-				s.hold(cancel)
-				close(held)
+	id, err = s.guard.Admit(ctx, st, func(h Held) {
+		if first {
+			first = false
+			s.hold(cancel)
+			if sent := f.send(); sent != nil { // what was admitted before does not wait with it
+				cancel(sent)
 			}
-			s.tell(h)
-		})
-	}()
-	select {
-	case <-done:
-	case <-held:
-		if sent := f.send(); sent != nil { // what was admitted before does not wait with it
-			cancel(sent)
+			watching.Go(func() { s.in.watch(done, cancel) })
 		}
-		s.in.watch(done, cancel)
-		<-done
+		s.tell(h)
+	})
+	close(done)
+	watching.Wait()
+	if !first {
 		s.hold(nil)
 	}
 	if err != nil && errors.Is(context.Cause(ctx), errCanceled) {

@@ -250,6 +250,10 @@ func (g *gate) connect(more string) *pgx.Conn {
 	if err != nil {
 		g.t.Fatal(err, g.failures())
 	}
+	// Tests go on with the bare connection, which nothing of pgx's may read from then.
+	if err := c.PgConn().SyncConn(g.t.Context()); err != nil {
+		g.t.Fatal(err)
+	}
 	g.t.Cleanup(func() { c.Close(context.Background()) })
 	return c
 }

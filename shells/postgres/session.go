@@ -151,6 +151,12 @@ func (s *session) dial(m *minted) error {
 	if err != nil {
 		return fmt.Errorf("log in for the session: %w", err)
 	}
+	// A write that took long, on a busy machine, leaves a reader of pgconn's own behind, which would take bytes
+	// away from this session.
+	if err := conn.SyncConn(s.ctx); err != nil {
+		conn.Conn().Close()
+		return fmt.Errorf("log in for the session: %w", err)
+	}
 	h, err := conn.Hijack()
 	if err != nil {
 		return fmt.Errorf("log in for the session: %w", err)

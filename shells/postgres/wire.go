@@ -74,7 +74,7 @@ func (f *frames) next() ([]byte, error) {
 func (f *frames) fill(need int) error {
 	have := f.end - f.start
 	if have == 0 && len(f.buf) > largeBuffer {
-		f.buf = make([]byte, smallBuffer) // what a large message took is given back
+		f.buf, f.start, f.end = make([]byte, smallBuffer), 0, 0 // what a large message took is given back
 	}
 	size := len(f.buf)
 	if f.end == len(f.buf) && f.start == 0 || need > size {
