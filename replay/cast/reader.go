@@ -45,10 +45,8 @@ type Reader struct {
 	lines *lineReader
 	at    int64
 	text  []byte
-	raw   []byte
 	tails [3]tail
 	next  *comment // what the last line said about this one
-	ended bool
 }
 
 // lineReader yields lines with their newline, and knows where they stood.

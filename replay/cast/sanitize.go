@@ -16,7 +16,6 @@ type Sanitizer struct {
 	over  bool   // the sequence is too long to be believed
 	rune  [utf8.UTFMax]byte
 	n     int // bytes of rune
-	prev  byte
 	dirty bool
 	alt   bool
 	text  *screenLine // plain text wanted instead
