@@ -46,6 +46,7 @@ type fixture struct {
 	gate       *ruled
 	ender      *noted
 	log        *logbook
+	server     *httptest.Server
 	idp        *devidp.Provider
 }
 
@@ -121,6 +122,7 @@ func newFixture(t testing.TB, edit ...func(*Options)) *fixture {
 	srv.Listener = ln
 	srv.Config.RegisterOnShutdown(func() { f.console.Close() })
 	srv.Start()
+	f.server = srv
 	t.Cleanup(func() { f.console.Close(); srv.CloseClientConnections(); srv.Close() })
 	return f
 }

@@ -321,3 +321,30 @@ func TestTooManyStreams(t *testing.T) {
 		t.Error("what was given back counts again, and nothing is kept for those who have nothing")
 	}
 }
+
+// A server that stops ends the pages that update by themselves, and does not wait for them for ever.
+func TestShutdownEndsStreams(t *testing.T) {
+	f := newFixture(t)
+	f.seed()
+	b := f.signIn("grace")
+	req, err := http.NewRequest("GET", f.url+"/sessions/20261124s00gra00003c/live", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := b.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := bufio.NewReader(res.Body).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := f.server.Config.Shutdown(ctx); err != nil {
+		t.Errorf("it waits for a live view: %v", err)
+	}
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Errorf("the live view breaks off: %v", err)
+	}
+}
