@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +69,14 @@ type terminal struct {
 	end   chan struct{}
 }
 
+// prompt is how that of whoever runs the tests ends.
+func prompt() string {
+	if os.Geteuid() == 0 {
+		return "# "
+	}
+	return "$ "
+}
+
 var hookHost = []string{"AllowTcpForwarding yes"}
 
 func openTerminal(t testing.TB, r *Remote, ask shells.Asker) *terminal {
@@ -80,7 +90,7 @@ func openTerminal(t testing.TB, r *Remote, ask shells.Asker) *terminal {
 	s := &terminal{t: t, p: p, moved: make(chan struct{}, 1), end: make(chan struct{})}
 	go s.read()
 	t.Cleanup(func() { p.Close(); <-s.end })
-	s.wait("# ")
+	s.wait(prompt())
 	return s
 }
 
@@ -158,7 +168,7 @@ func (s *terminal) line(k string) string {
 	s.keys(k + "\n")
 	s.keys("echo ma''rk\n")
 	got := s.wait("mark\r\n")
-	s.wait("# ")
+	s.wait(prompt())
 	return got
 }
 
@@ -264,7 +274,7 @@ func TestHookWithdrawn(t *testing.T) {
 		if err := <-a.ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("%q: the question ended with %v", k, err)
 		}
-		s.wait("# ")
+		s.wait(prompt())
 		s.line("echo back")
 		s.p.Close()
 	}
@@ -348,4 +358,33 @@ func BenchmarkHook(b *testing.B) {
 	b.ResetTimer()
 	n := len(a.between(func() { s.line("for i in {1..200}; do :; done") }))
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/ask")
+}
+
+// TestAsOrdinaryUser: the throwaway host, and the hook on it, need no root.
+func TestAsOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // so does every other test
+	}
+	dir, err := os.MkdirTemp("", "nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := dir + "/remote.test"
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(bin, self, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", bin,
+		"-test.v", "-test.run=^(TestHook|TestTerminal|TestSFTP)$")
+	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}
+	out, err := cmd.CombinedOutput()
+	for _, test := range []string{"TestHook", "TestTerminal", "TestSFTP"} {
+		if err != nil || !bytes.Contains(out, []byte("--- PASS: "+test)) {
+			t.Fatalf("as nobody: %v\n%s", err, out)
+		}
+	}
 }

@@ -350,7 +350,7 @@ func TestCertificateRefused(t *testing.T) {
 		"expired":       func(c *ssh.Certificate) { c.ValidAfter, c.ValidBefore = past-60, past },
 		"not yet valid": func(c *ssh.Certificate) { c.ValidAfter += 3600; c.ValidBefore += 7200 },
 		"other source":  func(c *ssh.Certificate) { c.CriticalOptions["source-address"] = "192.0.2.1" },
-		"other login":   func(c *ssh.Certificate) { c.ValidPrincipals = []string{"nobody"} },
+		"other login":   func(c *ssh.Certificate) { c.ValidPrincipals = []string{"games"} },
 		"no login":      func(c *ssh.Certificate) { c.ValidPrincipals = nil },
 		"unknown option": func(c *ssh.Certificate) {
 			c.CriticalOptions["x@example.com"] = ""
