@@ -503,6 +503,36 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+// TestRBAC: what deploy/kubernetes-rbac.yaml grants is enough for both ways, and is nothing by itself.
+func TestRBAC(t *testing.T) {
+	if _, err := cluster.Kubectl(t.Context(), nil, "apply", "-f", "../../deploy/kubernetes-rbac.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	// Without a controller manager the cluster's own role "edit" grants nothing.
+	if _, err := cluster.Kubectl(t.Context(), nil, "create", "clusterrolebinding", "sessions", "--clusterrole=cluster-admin", "--serviceaccount=sallyport:sessions"); err != nil {
+		t.Fatal(err)
+	}
+	token, err := cluster.Kubectl(t.Context(), nil, "create", "token", "gate", "-n", "sallyport")
+	must(t, err)
+	for name, account := range map[string]string{"impersonation": "", "service account": "sallyport/sessions"} {
+		t.Run(name, func(t *testing.T) {
+			g := newGate(t, func(c *Config) {
+				c.ServiceAccount = account
+				c.Credential = Credential{Token: func() (string, error) { return strings.TrimSpace(string(token)), nil }}
+			})
+			if out, code := g.kubectl(t, "", "get", "pods"); code != 0 || !strings.Contains(out, "web-0") {
+				t.Errorf("%d %s", code, out)
+			}
+		})
+	}
+	t.Run("by itself", func(t *testing.T) {
+		out, err := cluster.Kubectl(t.Context(), nil, "auth", "can-i", "get", "pods", "-A", "--as=system:serviceaccount:sallyport:gate")
+		if err == nil || !strings.Contains(string(out), "no") {
+			t.Errorf("the gate's own account may read pods: %s", out)
+		}
+	})
+}
+
 type refusal string
 
 func (r refusal) Error() string      { return "refused: " + string(r) }
