@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -23,7 +24,10 @@ func (d *Daemon) openTargets(context.Context) error {
 	for _, t := range d.config.Targets {
 		target, err := d.openTarget(t)
 		if err != nil {
-			return fmt.Errorf("target %q: %w", t.Name, err)
+			if name := fmt.Sprintf("target %q: ", t.Name); !strings.HasPrefix(err.Error(), name) { // most rooms say it
+				err = fmt.Errorf("%s%w", name, err)
+			}
+			return err
 		}
 		targets = append(targets, target)
 	}
