@@ -514,10 +514,16 @@ func (a *assign) headerValue(ends func(c byte) bool) match {
 	if end >= len(b) {
 		a.cut = true
 	}
-	if v := b[min(from, end):end]; len(v) < 4 || isPlaceholder(v) || isName(v) && len(v) < 12 || !scheme && !looksMade(v) || bytes.IndexByte(v, '(') > 0 {
+	if v := b[min(from, end):end]; len(v) < 4 || isPlaceholder(v) || isName(v) && len(v) < 12 || !scheme && (!looksMade(v) || isCall(v)) {
 		return match{from: from}
 	}
 	return found(from, from, end)
+}
+
+// isCall says whether v starts like the call of a function.
+func isCall(v []byte) bool {
+	k := bytes.IndexByte(v, '(')
+	return k > 0 && isName(v[:k])
 }
 
 // bareEnds ends a value without quotes.
