@@ -186,7 +186,7 @@ func TestDoorDiskFull(t *testing.T) {
 	}
 	d.write("door.yaml", "policies: [all.cedar]\n")
 	d.write("all.cedar", "permit (principal, action, resource);\n")
-	mount := "mount -t tmpfs -o size=4m,mode=0700 tmpfs " + spool
+	mount := "mount -t tmpfs -o size=24m,mode=0700 tmpfs " + spool
 	gate := []string{filepath.Join(bin, "sallyport"), "dev", "--dir", d.dir, "--ssh", "127.0.0.1:0", "--http", "127.0.0.1:0",
 		"--config", filepath.Join(filepath.Dir(d.dir), "door.yaml")}
 	// Also for root in a mount namespace, which takes the file system away with the gate.

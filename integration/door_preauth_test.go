@@ -72,7 +72,6 @@ func TestDoorStalls(t *testing.T) {
 		name  string
 		begun time.Time
 		gone  chan struct{}
-		log   string
 	}
 	var stalls []*stall
 	hold := func(name string, writes int, sign bool) {
@@ -383,7 +382,7 @@ func TestDoorAudit(t *testing.T) {
 		t.Fatalf("ssh-audit looked at nothing: %v\n%s", err, out)
 	}
 	unknown := []string{"mlkem768x25519-sha256", "kex-strict-s-v00@openssh.com"}
-	finding := regexp.MustCompile("\\[(?:fail|warn)\\]")
+	finding := regexp.MustCompile(`\[(?:fail|warn)\]`)
 	var current string
 	for _, line := range strings.Split(string(out), "\n") {
 		if m := regexp.MustCompile(`^\((?:kex|key|enc|mac|fin|gen|rec|nfo|cve|aut)\) (\S+)`).FindStringSubmatch(line); m != nil {
