@@ -29,15 +29,14 @@ import (
 // A production is `sallyport serve` as an operator runs it: a provider elsewhere, PostgreSQL for the
 // ledger, MinIO for the recordings, a file for all of it.
 type production struct {
-	t              *testing.T
-	dir            string
-	idp            *devidp.Provider
-	sshAddr, url   string
-	cmd            *exec.Cmd
-	log            *lockedBuffer
-	exited         chan error
-	store          *real.MinIO
-	known, idFiles string
+	t            *testing.T
+	dir          string
+	idp          *devidp.Provider
+	sshAddr, url string
+	cmd          *exec.Cmd
+	log          *lockedBuffer
+	exited       chan error
+	store        *real.MinIO
 }
 
 const productionConfig = `

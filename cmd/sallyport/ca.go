@@ -127,7 +127,7 @@ func (c *caRevokeCmd) check() error {
 	case c.Serial != "" && !serialForm.MatchString(c.Serial):
 		return fmt.Errorf("--serial %q is no decimal number; ssh-keygen -L -f FILE-cert.pub shows it", c.Serial)
 	case c.Fingerprint != "" && !fingerprintForm.MatchString(c.Fingerprint):
-		return fmt.Errorf("--fingerprint %q is none; write it as ssh-keygen -l shows it: SHA256:...", c.Fingerprint)
+		return fmt.Errorf("--fingerprint %q is none; write SHA256 and 43 characters, as ssh-keygen -l shows it", c.Fingerprint)
 	case c.Identity != "" && !identityForm.MatchString(c.Identity):
 		return fmt.Errorf("--identity %q is no key; write ISSUER#SUBJECT, as sallyport sessions show names it", c.Identity)
 	case strings.TrimSpace(c.Reason) == "":

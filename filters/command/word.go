@@ -31,9 +31,6 @@ func literal(s string) arg { return arg{text: s} }
 
 func (a arg) is(f flags) bool { return a.flags&f != 0 }
 
-// known reports whether a is exactly its text in every shell.
-func (a arg) known() bool { return a.flags&(unknown|lead|glob|ansi) == 0 }
-
 // valueOf returns the value of a word without brace expansion.
 func valueOf(word *syntax.Word) arg {
 	if len(word.Parts) == 1 {

@@ -156,10 +156,9 @@ func TestWriter(t *testing.T) {
 
 // kill -9 at any moment loses nothing that a method said was stored, and leaves the file whole.
 func TestKill(t *testing.T) {
-	url := newSQLite(t)
 	for round := range 5 {
 		dir := t.TempDir()
-		url = "sqlite:" + filepath.Join(dir, "ledger.db")
+		url := "sqlite:" + filepath.Join(dir, "ledger.db")
 		last := killed(t, url, 3+17*round)
 		l := open(t, url)
 		ids, err := l.SweepSessions(t.Context(), "gate1")

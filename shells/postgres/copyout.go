@@ -16,7 +16,6 @@ type copyOut struct {
 	styles []*style // by field; nil: not protected
 	whole  bool     // every field is masked
 	header bool     // the next row is the header
-	field  []byte
 	row    []byte
 }
 

@@ -103,12 +103,6 @@ func (g *guard) texts() []string {
 	return out
 }
 
-func (g *guard) results() []Result {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return append([]Result(nil), g.done...)
-}
-
 func (g *guard) transcript() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -3,7 +3,6 @@ package corpus
 import (
 	"encoding/base64"
 	"fmt"
-	"math/big"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -131,13 +130,6 @@ func ibanForms(r *rand.Rand) []Form {
 		out = append(out, form("iban", v.Value, 4))
 	}
 	return out
-}
-
-// checked is an IBAN of country c with account.
-func checked(c, account string) string {
-	var num big.Int
-	num.SetString(account+fmt.Sprintf("%d%d00", c[0]-'A'+10, c[1]-'A'+10), 10)
-	return fmt.Sprintf("%s%02d%s", c, 98-new(big.Int).Mod(&num, big.NewInt(97)).Int64(), account)
 }
 
 func ssnForms(r *rand.Rand) []Form {
