@@ -55,9 +55,9 @@ type Found struct {
 const (
 	findRows  = 3000                   // that an index of texts names
 	scanRows  = 15_000                 // one after the other
-	fewRows   = 5000                   // that another index names: fewer are looked at one by one
-	findTime  = 90 * time.Millisecond  // after which no further query is begun
-	queryTime = 100 * time.Millisecond // after which an index of texts is given up for this page
+	fewRows   = 1500                   // that another index names: fewer are looked at one by one
+	findTime  = 70 * time.Millisecond  // after which no further query is begun
+	queryTime = 80 * time.Millisecond // after which an index of texts is given up for this page
 )
 
 // Find searches operations, or what was on screens. However common or rare what it looks for is, a page takes a
