@@ -22,6 +22,7 @@ var notRun = map[string]string{
 	"make bench":                   "takes minutes, and a figure is no verdict",
 	"ssh -N -L 16443:k8s:443 gate": "kube.txtar runs it with a port that is free",
 	"make lint":                    "is run by whoever changes something; it needs no gate",
+	"ssh -N -L 15432:db:5432 gate": "takes a fixed port; the tests of databases do it on a free one",
 	"make fuzz":                    "takes as long as one lets it",
 	"curl -fsS https://gate.example.org/v1/ca | jq -r '.target_ca[]' > /etc/ssh/sallyport_target_ca.pub": "writes to /etc of a target; TestCAAndLogin reads the same answer",
 	"zstd -dc casts/SESSION/*.zst > session.cast":                                                        "zstd is no program of the tests, which read the segments with a library",
@@ -119,6 +120,7 @@ var (
 	devConfig  = regexp.MustCompile(`\.sallyport/(agent|developer|approver)/ssh_config`)
 	requestID  = regexp.MustCompile(`\b[0-9][0-9a-z]{7}\b|\b[a-z]+[0-9][0-9a-z]{2,6}\b`)
 	place      = regexp.MustCompile(`--(config|dir) \S+`)
+	atGate     = regexp.MustCompile(`\b([a-z0-9]+)@gate\b`)
 	oneOfMany  = regexp.MustCompile(`^[A-Z][A-Z_]+(\.pem|\.cast|\.yaml)?$`)
 	asUser     = regexp.MustCompile(`^ssh -F \$[A-Z]+`) // a page may leave it away, as it is with one's own configuration
 	scriptVerb = regexp.MustCompile(`^(! )?(exec |status [0-9]+ |eventually |term [a-z]+ start )(.*?)( &[a-z]+&)?$`)
@@ -130,7 +132,7 @@ func plainCommand(text string) string {
 	text = devConfig.ReplaceAllStringFunc(text, func(m string) string {
 		return "$" + strings.ToUpper(strings.Split(m, "/")[1])
 	})
-	text = strings.Replace(text, "ssh gate@gate ", "ssh gate ", 1)
+	text = atGate.ReplaceAllString(text, "$1")
 	return place.ReplaceAllString(strings.ReplaceAll(text, "https://id.example.com#ci", "$URL'/oidc#ci'"), "--dir d")
 }
 
