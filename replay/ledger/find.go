@@ -53,10 +53,10 @@ type Found struct {
 
 // Every query of a search looks at this many rows at most, and a page makes queries until its time is over.
 const (
-	findRows  = 3000                   // that an index of texts names
-	scanRows  = 15_000                 // one after the other
-	fewRows   = 1500                   // that another index names: fewer are looked at one by one
-	findTime  = 70 * time.Millisecond  // after which no further query is begun
+	findRows  = 3000                  // that an index of texts names
+	scanRows  = 15_000                // one after the other
+	fewRows   = 1500                  // that another index names: fewer are looked at one by one
+	findTime  = 70 * time.Millisecond // after which no further query is begun
 	queryTime = 80 * time.Millisecond // after which an index of texts is given up for this page
 )
 
