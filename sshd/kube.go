@@ -9,7 +9,6 @@ import (
 	"net"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -54,7 +53,7 @@ func (s *session) relayKube(nc ssh.NewChannel) {
 	go ssh.DiscardRequests(requests) // ends with the channel
 	conn, wait := piped(ch)
 	defer wait()
-	err = s.route.target.Kube.Serve(s.ctx, conn, s.kubeIdentity(), &kubeSession{session: s})
+	err = s.route.target.Kube.Serve(s.ctx, conn, s.kubeIdentity(), &kubeSession{s})
 }
 
 // piped is ch as a connection with deadlines, which HTTP lives by. wait returns when nothing of it is left; the
@@ -96,10 +95,7 @@ func userOf(id certs.Identity) string {
 }
 
 // A kubeSession is what the proxy asks of its session.
-type kubeSession struct {
-	*session
-	requests atomic.Int64
-}
+type kubeSession struct{ *session }
 
 // Admit decides on one request. An approver is shown all of it; a retry of it is the same operation.
 func (k *kubeSession) Admit(ctx context.Context, r *kubefacts.Request, shown func(context.Context) string) error {
