@@ -74,7 +74,7 @@ func findEmail(w *window, i int) match {
 	for end > i+1 && (b[end-1] == '-' || b[end-1] == '.') {
 		end--
 	}
-	if !isDomain(b[i+1:end]) || isRemotePath(b, end) || isAlgorithm(b[s:i], b[i+1:end]) {
+	if !isDomain(b[i+1:end]) || isRemotePath(b, end) || isAlgorithm(b[s:i], b[i+1:end]) || isNoise(b, s, end) {
 		return match{}
 	}
 	return found(s, show, end)
@@ -109,7 +109,7 @@ func isDomain(d []byte) bool {
 		}
 	}
 	if t := d[dot+1:]; t[0] >= 0x80 || bytes.HasPrefix(t, []byte("xn--")) {
-		return true // of a script of its own
+		return len(t) >= 4 // of a script of its own: two letters or more
 	}
 	var top [24]byte
 	if len(d)-dot-1 > len(top) {
@@ -133,6 +133,22 @@ func lower(c byte) byte {
 // them and prompts show them.
 func isRemotePath(b []byte, end int) bool {
 	return end+1 < len(b) && b[end] == ':' && (b[end+1] == '/' || b[end+1] == '~')
+}
+
+// shortest is how long an address is that chance does not make of noise: in eight random megabytes there are some of
+// the form a@b.cd.
+const shortest = 8
+
+// isNoise says whether b[s:end] is too short to be an address between bytes that no text has.
+func isNoise(b []byte, s, end int) bool {
+	if end-s >= shortest {
+		return false
+	}
+	return s > 0 && isBinary(b[s-1]) || end < len(b) && isBinary(b[end])
+}
+
+func isBinary(c byte) bool {
+	return c < ' ' && c != '\t' && c != '\n' && c != '\r' && c != esc || c >= 0x7f
 }
 
 // isAlgorithm knows the names that SSH gives to its algorithms and requests (RFC 4251 6).

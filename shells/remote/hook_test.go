@@ -379,10 +379,10 @@ func TestAsOrdinaryUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", bin,
-		"-test.v", "-test.run=^(TestHook|TestTerminal|TestSFTP)$")
+		"-test.v", "-test.run=^(TestHook|TestSFTP)$") // a shell of theirs says that they have none
 	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}
 	out, err := cmd.CombinedOutput()
-	for _, test := range []string{"TestHook", "TestTerminal", "TestSFTP"} {
+	for _, test := range []string{"TestHook", "TestSFTP"} {
 		if err != nil || !bytes.Contains(out, []byte("--- PASS: "+test)) {
 			t.Fatalf("as nobody: %v\n%s", err, out)
 		}
