@@ -39,6 +39,7 @@ func cmdCluster(ts *testscript.TestScript, _ bool, _ []string) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	kubectl, err := real.KubeTool("kubectl")
 	ts.Check(err)
+	ts.Check(os.Symlink(kubectl, ts.MkAbs("kubectl"))) // what the configuration names
 	ts.Setenv("PATH", filepath.Dir(kubectl)+":"+ts.Getenv("PATH"))
 	ts.Setenv("KUBEPORT", port)
 	ts.Setenv("KUBECONFIG", ts.MkAbs("kubeconfig"))

@@ -137,8 +137,8 @@ func (s *session) openFacts() map[string]any {
 
 // guard says how exactly the commands of this session are known.
 func (s *session) guard() string {
-	if s.route.target.Postgres != nil {
-		return "n/a" // each statement is decided on
+	if s.route.target.Postgres != nil || s.route.target.Kube != nil {
+		return "n/a" // each statement or request is decided on
 	}
 	if s.asked.kind == shells.Shell {
 		if s.asked.pty != nil {
@@ -181,8 +181,8 @@ func (s *session) guardedBy(p shells.Process) error {
 // decided on command by command, through Ask; what sftp does, request by request.
 func (s *session) admitStart() error {
 	switch {
-	case s.route.target.Postgres != nil:
-		return nil // each statement is
+	case s.route.target.Postgres != nil, s.route.target.Kube != nil:
+		return nil // each statement or request is
 	case s.asked.kind == shells.Exec:
 		facts := command.Parse(s.asked.command)
 		if err := s.admit("command:run", s.asked.command, s.withGuard(facts)); err != nil {
@@ -233,6 +233,9 @@ func (s *session) open() (shells.Process, error) {
 	opener := s.route.target.Opener
 	if pg := s.route.target.Postgres; pg != nil {
 		opener = pg.Psql(func() postgres.Guard { return &statements{session: s} })
+	}
+	if k := s.route.target.Kube; k != nil {
+		opener = k.Kubectl(s.kubeIdentity(), &kubeSession{session: s, quiet: true})
 	}
 	p, err := opener.Open(s.ctx, r)
 	if err != nil {

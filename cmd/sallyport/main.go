@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport-ssh/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-ssh/sallyport/cmd/internal/dev"
 	"github.com/sallyport-ssh/sallyport/filters/sql/grammar"
+	"github.com/sallyport-ssh/sallyport/shells/kube"
 )
 
 type commands struct {
@@ -56,6 +57,7 @@ func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
 	grammar.Intercept()
+	kube.Intercept()
 	os.Exit(run(os.Args[1:]))
 }
 

@@ -101,6 +101,7 @@ type Target struct {
 	plain    *http.Transport // for sessions: HTTP/2 where the server has it
 	upgrades *http.Transport // for sessions: HTTP/1.1, for exec, attach and port-forward
 	refusals refusals
+	box      *box // nil: no kubectl on the gate
 }
 
 // New checks c. It dials nothing.
@@ -160,8 +161,11 @@ func orElse(d, def time.Duration) time.Duration {
 	return d
 }
 
-// Close ends idle connections.
+// Close ends idle connections, and kubectl's sandbox.
 func (t *Target) Close() {
+	if t.box != nil {
+		t.box.close()
+	}
 	t.gate.CloseIdleConnections()
 	t.plain.CloseIdleConnections()
 	t.upgrades.CloseIdleConnections()

@@ -276,6 +276,9 @@ type KubernetesTarget struct {
 	ServiceAccount string `yaml:"service_account"`
 	// GroupPrefix stands before the names of the user's groups in the cluster. Default "sallyport:".
 	GroupPrefix string `yaml:"group_prefix"`
+	// Kubectl is the program that runs, in a sandbox, for `ssh TARGET@gate get pods`. Default: the one in PATH; without
+	// one the target is reached by forwards alone.
+	Kubectl string `yaml:"kubectl"`
 	// ConnectTimeout bounds the dial. Default 10s.
 	ConnectTimeout Duration `yaml:"connect_timeout"`
 }

@@ -270,7 +270,7 @@ func (c *Config) paths(change func(*string)) {
 			change(&t.Postgres.PasswordFile)
 		}
 		if k := t.Kubernetes; k != nil {
-			for _, p := range []*string{&k.CAFile, &k.TokenFile, &k.CertificateFile, &k.KeyFile, &k.Kubeconfig} {
+			for _, p := range []*string{&k.CAFile, &k.TokenFile, &k.CertificateFile, &k.KeyFile, &k.Kubeconfig, &k.Kubectl} {
 				change(p)
 			}
 		}

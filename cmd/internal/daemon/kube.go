@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -47,6 +48,9 @@ func (d *Daemon) openKube(t config.Target, out *sshd.Target) error {
 		return err
 	}
 	d.openers = append(d.openers, func() error { out.Kube.Close(); return nil })
+	if err := d.openKubectl(k.Kubectl, out); err != nil {
+		return err
+	}
 	u, err := url.Parse(c.Server)
 	if err != nil {
 		return err
@@ -54,6 +58,27 @@ func (d *Daemon) openKube(t config.Target, out *sshd.Target) error {
 	if out.Address = u.Host; u.Port() == "" {
 		out.Address = net.JoinHostPort(u.Hostname(), "443")
 	}
+	return nil
+}
+
+// openKubectl lets kubectl run on the gate, where there is one.
+func (d *Daemon) openKubectl(path string, out *sshd.Target) error {
+	if path == "" {
+		found, err := exec.LookPath("kubectl")
+		if err != nil {
+			d.log.Info("kubectl is not installed; the target is reached by forwards", "target", out.Name)
+			return nil
+		}
+		path = found
+	}
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("kubectl: %w", err)
+	}
+	if err := out.Kube.UseKubectl(path); err != nil {
+		return err
+	}
+	out.Opener = out.Kube.Kubectl(kube.Identity{}, nil) // sessions get theirs, with who they are
 	return nil
 }
 
