@@ -115,22 +115,29 @@ func (s *guarded) read(r io.Reader) {
 // wait returns what was shown up to and with want, and forgets it.
 func (s *guarded) wait(want string) string {
 	s.t.Helper()
-	limit := time.NewTimer(20 * time.Second)
+	got, ok := s.waitUpTo(20*time.Second, want)
+	if !ok {
+		s.t.Fatalf("waited for %q, shown %q; lines %+v", want, s.text(), s.d.taken())
+	}
+	return got
+}
+
+// waitUpTo is wait, and false when it takes longer.
+func (s *guarded) waitUpTo(d time.Duration, want string) (string, bool) {
+	limit := time.NewTimer(d)
 	defer limit.Stop()
 	for {
 		s.mu.Lock()
 		if i := bytes.Index(s.buf.Bytes(), []byte(want)); i >= 0 {
 			got := string(s.buf.Next(i + len(want)))
 			s.mu.Unlock()
-			return got
+			return got, true
 		}
 		s.mu.Unlock()
 		select {
 		case <-s.moved:
 		case <-limit.C:
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.t.Fatalf("waited for %q, shown %q; lines %+v", want, s.buf.String(), s.d.taken())
+			return "", false
 		}
 	}
 }
@@ -252,7 +259,13 @@ func (s *guarded) refusal(keys string) line.View {
 	}
 	s.buf.Reset()
 	s.mu.Unlock()
-	s.wait("$ ")
+	for range 10 { // the one that is waited for may have come before this looked: an empty line asks for another
+		if _, ok := s.waitUpTo(2*time.Second, "$ "); ok {
+			return v
+		}
+		s.keys("\r")
+	}
+	s.t.Fatalf("keys %q: no prompt came back, shown %q", keys, s.text())
 	return v
 }
 
