@@ -295,19 +295,7 @@ func kept(q url.Values) url.Values {
 }
 
 func searchURL(q url.Values, without, after string) string {
-	u := url.Values{}
-	for k := range q {
-		if k != without {
-			u.Set(k, q.Get(k))
-		}
-	}
-	if after != "" {
-		u.Set("after", after)
-	}
-	if len(u) == 0 {
-		return "/search"
-	}
-	return "/search?" + u.Encode()
+	return pageURL("/search", q, without, after)
 }
 
 func searchLabel(name, value string) string {

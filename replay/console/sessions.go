@@ -159,6 +159,11 @@ func (l *listView) links(q url.Values, next string) {
 }
 
 func listURL(q url.Values, without, after string) string {
+	return pageURL("/sessions", q, without, after)
+}
+
+// pageURL is path with the fields of q but one, from the row after on.
+func pageURL(path string, q url.Values, without, after string) string {
 	u := url.Values{}
 	for k := range q {
 		if k != without {
@@ -169,9 +174,9 @@ func listURL(q url.Values, without, after string) string {
 		u.Set("after", after)
 	}
 	if len(u) == 0 {
-		return "/sessions"
+		return path
 	}
-	return "/sessions?" + u.Encode()
+	return path + "?" + u.Encode()
 }
 
 func filterLabel(name, value string) string {

@@ -2,15 +2,11 @@ package kube
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 
 	"mvdan.cc/sh/v3/expand"
 	"mvdan.cc/sh/v3/syntax"
@@ -99,30 +95,15 @@ func (o *opener) Open(ctx context.Context, r shells.Request) (shells.Process, er
 	if err != nil {
 		return nil, err
 	}
-	name := strings.ToLower(rand.Text())
-	dir := filepath.Join(o.box.dir, name)
-	if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
-		return nil, err
-	}
-	p := &running{dir: dir}
-	path := filepath.Join(dir, "s")
-	if p.listener, err = net.Listen("unix", path); err != nil {
-		os.RemoveAll(dir)
-		return nil, fmt.Errorf("socket for kubectl: %w", err)
-	}
-	if err := os.Chmod(path, 0o666); err != nil {
-		p.close()
+	c, name, err := local.NewClient(ctx, o.box.dir, "s", maxConns, func(ctx context.Context, c net.Conn) {
+		_ = o.box.t.Serve(ctx, c, o.id, o.s) // the end of ctx, which is kubectl's
+	})
+	if err != nil {
 		return nil, err
 	}
 	r.Command, r.Login = string(argv), ""
 	r.Env = append(withoutKube(r.Env), socketEnv+"="+insideSockets+"/"+name+"/s")
-	ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	p.wg.Go(func() { p.serve(ctx, o) })
-	if p.Process, err = o.box.shell.Open(ctx, r); err != nil {
-		p.close()
-		return nil, err
-	}
-	return p, nil
+	return c.Start(o.box.shell, r)
 }
 
 // withoutKube takes away what the client may not say to kubectl.
@@ -179,58 +160,3 @@ func literal(w *syntax.Word) bool {
 
 // maxConns is how many connections one kubectl may have at a time.
 const maxConns = 16
-
-// running is kubectl and the connections that it makes.
-type running struct {
-	shells.Process
-	listener net.Listener
-	dir      string
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
-	once     sync.Once
-}
-
-func (p *running) serve(ctx context.Context, o *opener) {
-	places := make(chan struct{}, maxConns)
-	for {
-		c, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		select {
-		case places <- struct{}{}:
-		default:
-			c.Close()
-			continue
-		}
-		p.wg.Go(func() {
-			defer func() { <-places }()
-			_ = o.box.t.Serve(ctx, c, o.id, o.s) // an end of ctx, which is the session's
-		})
-	}
-}
-
-// Close ends kubectl and its connections.
-func (p *running) Close() error {
-	err := p.Process.Close()
-	p.close()
-	return err
-}
-
-// Wait also waits for the connections, so that their last operations are in the record.
-func (p *running) Wait(ctx context.Context) (shells.Exit, error) {
-	e, err := p.Process.Wait(ctx)
-	p.close()
-	return e, err
-}
-
-func (p *running) close() {
-	p.once.Do(func() {
-		p.listener.Close()
-		if p.cancel != nil {
-			p.cancel()
-		}
-		p.wg.Wait()
-		os.RemoveAll(p.dir)
-	})
-}

@@ -2,15 +2,11 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"mvdan.cc/sh/v3/expand"
 	"mvdan.cc/sh/v3/syntax"
@@ -101,20 +97,8 @@ func (o *psqlOpener) Open(ctx context.Context, r shells.Request) (shells.Process
 		}
 		r.Command = text
 	}
-	name := strings.ToLower(rand.Text())
-	dir := filepath.Join(o.box.dir, name)
-	if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
-		return nil, err
-	}
-	p := &psqlProcess{dir: dir}
-	var err error
-	path := filepath.Join(dir, ".s.PGSQL.5432")
-	if p.listener, err = net.Listen("unix", path); err != nil {
-		os.RemoveAll(dir)
-		return nil, fmt.Errorf("socket for psql: %w", err)
-	}
-	if err := os.Chmod(path, 0o666); err != nil {
-		p.close()
+	c, name, err := local.NewClient(ctx, o.box.dir, ".s.PGSQL.5432", maxPsqlConns, o.serve)
+	if err != nil {
 		return nil, err
 	}
 	r.Env = append(pgEnv(r.Env), "PGHOST="+socketDir+"/"+name)
@@ -122,13 +106,13 @@ func (o *psqlOpener) Open(ctx context.Context, r shells.Request) (shells.Process
 		r.Env = append(r.Env, "PGUSER="+r.Login)
 	}
 	r.Login = ""
-	ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	p.wg.Go(func() { p.serve(ctx, o) })
-	if p.Process, err = o.box.shell.Open(ctx, r); err != nil {
-		p.close()
-		return nil, err
+	return c.Start(o.box.shell, r)
+}
+
+func (o *psqlOpener) serve(ctx context.Context, c net.Conn) {
+	if err := o.box.t.Serve(ctx, c, o.guard()); err != nil && ctx.Err() == nil {
+		o.box.t.c.Log.Info("psql's connection ended", "target", o.box.t.c.Name, "reason", err.Error())
 	}
-	return p, nil
 }
 
 // pgEnv takes away what the client may not say to psql.
@@ -144,74 +128,6 @@ func pgEnv(env []string) []string {
 
 // maxPsqlConns is how many connections one psql may have: \c keeps the old one until the new one stands.
 const maxPsqlConns = 4
-
-// A psqlProcess is psql and the connections that it makes.
-type psqlProcess struct {
-	shells.Process
-	listener net.Listener
-	dir      string
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
-	once     sync.Once
-}
-
-func (p *psqlProcess) serve(ctx context.Context, o *psqlOpener) {
-	places := make(chan struct{}, maxPsqlConns)
-	for {
-		c, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		select {
-		case places <- struct{}{}:
-		default:
-			c.Close()
-			continue
-		}
-		p.wg.Go(func() {
-			defer func() { <-places }()
-			defer c.Close()
-			if err := o.box.t.Serve(ctx, c, o.guard()); err != nil && ctx.Err() == nil {
-				o.box.t.c.Log.Info("psql's connection ended", "target", o.box.t.c.Name, "reason", err.Error())
-			}
-		})
-	}
-}
-
-// Close ends psql and its connections.
-func (p *psqlProcess) Close() error {
-	err := p.Process.Close()
-	p.close()
-	return err
-}
-
-// Wait also waits for the connections, which end with psql, so that their last operations are in the record.
-func (p *psqlProcess) Wait(ctx context.Context) (shells.Exit, error) {
-	e, err := p.Process.Wait(ctx)
-	p.listener.Close()
-	p.wg.Wait()
-	p.close()
-	return e, err
-}
-
-func (p *psqlProcess) close() {
-	p.once.Do(func() {
-		p.listener.Close()
-		p.cancel()
-		os.RemoveAll(p.dir)
-	})
-	p.wg.Wait()
-}
-
-// EchoOn tells whether the terminal shows what is typed, for [local.Echoer].
-func (p *psqlProcess) EchoOn() bool {
-	if e, ok := p.Process.(local.Echoer); ok {
-		return e.EchoOn()
-	}
-	return true
-}
-
-var _ io.Closer = (*psqlProcess)(nil)
 
 // commandText is the SQL of `ssh db COMMAND`: the command itself, or what follows psql and -c in it. As ssh
 // joins the words of a command with spaces, what follows -c without quotes is taken as it stands.
