@@ -3,7 +3,6 @@ package kube
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -13,34 +12,38 @@ import (
 
 // hiddenData stands for a value of a Secret's data, which clients decode: eight stars in base64. Neither tells how long the
 // value was.
-const (
-	hiddenData   = `"KioqKioqKio="`
-	hiddenString = `"********"`
+var (
+	hiddenData   = []byte(`"KioqKioqKio="`)
+	hiddenString = []byte(`"********"`)
 )
 
 // lastApplied is where kubectl apply keeps a whole object as text.
-const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+const lastApplied = `"kubectl.kubernetes.io/last-applied-configuration"`
 
 // A Masker masks the answers to requests. It is not safe for concurrent use.
 type Masker struct {
-	stream  *mask.Stream
+	stream  *mask.Stream // masks, and tells hidden
 	prober  *mask.Stream // tells nobody
+	finder  *mask.Stream // tells where to look
+	first   int64        // where it found something first; -1: nowhere
 	hidden  func(detector string)
-	secrets bool // the answer is about Secrets
-	frames  []frame
-	buf     []byte // scratch: what the engine is shown
-	out     []byte // scratch: what it made of it
+	secrets bool            // the answer is about Secrets
+	names   map[string]bool // whether a name announces a secret
+	inside  func() *Masker  // makes inner
+	inner   *Masker         // for objects that stand in strings; nil until there is one
+	group   int             // bytes that are looked at together
+	changed bool            // something was masked
+	text
+	buf []byte // scratch: what the engine is shown
+	out []byte // scratch: what it made of it
 }
 
-// A frame is an object or array that is open.
-type frame struct {
-	object bool
-	name   bool   // of an object: the next string is a member's name
-	key    []byte // of an object: that name, with quotes
-	prev   []byte // the string before in an array, or the value of the member "name"
-	kind   bool   // the member "kind" was "Secret"
-	data   string // what stands for every value in here, "" to look at them
-}
+// together is how many bytes of members are looked at in one go. Most hold nothing, and one go is much cheaper than one
+// for each; where there is something, what follows it is looked at once more.
+const together = 2 << 10
+
+// maxNames bounds the names that are remembered.
+const maxNames = 4 << 10
 
 // Masker returns what masks the answer to r with e. hidden, which may be nil, is told the detector of each value; it is
 // "secret" for those of Secrets.
@@ -48,159 +51,95 @@ func (r *Request) Masker(e *mask.Engine, o mask.StreamOptions, hidden func(detec
 	if hidden == nil {
 		hidden = func(string) {}
 	}
+	m := &Masker{hidden: hidden, secrets: r.Group == "" && r.Resource == "secrets", names: map[string]bool{}, group: together}
 	o.OnHit = nil
-	prober := e.Stream(o)
-	o.OnHit = func(h mask.Hit) { hidden(h.Detector) }
-	return &Masker{
-		stream: e.Stream(o), prober: prober, hidden: hidden,
-		secrets: r.Group == "" && r.Resource == "secrets",
-	}
-}
-
-// JSON copies the JSON values of src to dst, masked. What is written is written at the end of each value at the latest, so
-// that watches stay live. It returns nil at the end of src; an answer that is not JSON is an error, and nothing after that
-// point is copied.
-func (m *Masker) JSON(dst io.Writer, src io.Reader) error {
-	in := jsontext.NewDecoder(src, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	out := jsontext.NewEncoder(dst, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true), jsontext.PreserveRawStrings(true))
-	m.frames = m.frames[:0]
-	for {
-		if err := m.token(out, in); err != nil {
-			var syntax *jsontext.SyntacticError
-			switch {
-			case err == io.EOF:
-				return nil
-			case errors.As(err, &syntax):
-				return fmt.Errorf("the answer is not JSON: %w", errors.Unwrap(syntax)) // without the text around it
-			}
-			return err
+	m.prober = e.Stream(o)
+	o.OnHit = func(h mask.Hit) {
+		if m.first < 0 {
+			m.first = h.Offset
 		}
 	}
+	m.finder = e.Stream(o)
+	o.OnHit = func(h mask.Hit) { hidden(h.Detector) }
+	m.stream = e.Stream(o)
+	m.inside = func() *Masker { return r.Masker(e, o, hidden) }
+	return m
 }
 
-// token copies one token.
-func (m *Masker) token(out *jsontext.Encoder, in *jsontext.Decoder) error {
-	switch in.PeekKind() {
-	case '{', '[', '}', ']':
-		t, err := in.ReadToken()
+// JSON copies the JSON values of src to dst, masked. What has come is written before more is waited for, so that watches stay
+// live; but for data of an object that may turn out to be a Secret. It returns nil at the end of src; an answer that is not
+// JSON is an error, and nothing after that point is copied.
+func (m *Masker) JSON(dst io.Writer, src io.Reader) error {
+	m.begin()
+	m.changed = false
+	for {
+		end, err := m.fill(src)
 		if err != nil {
 			return err
 		}
-		m.bracket(t.Kind())
-		return out.WriteToken(t)
+		bad := m.read(end)
+		if err := m.flush(dst); err != nil {
+			return err
+		}
+		switch {
+		case bad != nil:
+			return bad
+		case end && (m.pos < len(m.b) || len(m.frames) > 0):
+			return errCut
+		case end:
+			return nil
+		}
 	}
-	v, err := in.ReadValue()
-	if err != nil {
-		return err
-	}
-	if f := m.top(); f.object && f.name {
-		f.name, f.key = false, append(f.key[:0], v...)
-		return out.WriteValue(m.look("", v))
-	}
-	v = m.value(v)
-	m.top().name = true
-	return out.WriteValue(v)
 }
 
-// bracket opens or closes an object or array.
-func (m *Masker) bracket(k jsontext.Kind) {
-	if k == '}' || k == ']' {
-		m.frames = m.frames[:len(m.frames)-1]
-		m.top().name = true
+// scalar says of a member's value or an element, neither object nor array, whether it is hidden whole. Most are left to
+// examine.
+func (m *Masker) scalar(t *token, w word, f *frame) {
+	v := m.b[t.value:t.to]
+	switch {
+	case f.hide != nil:
+		m.hide(t, f.hide)
+	case v[0] != '"':
+	case !f.object:
+		m.argument(t, f, v)
+	case w == wordKind:
+		f.known, f.secret = true, string(v) == `"Secret"`
+		m.resolve(len(m.frames), f.secret)
+	case w == wordName:
+		f.prev = append(f.prev[:0], v...)
+	case w == wordValue && len(f.prev) > 2 && len(v) > 2 && m.telling(f.prev[1:len(f.prev)-1], '='):
+		m.hide(t, hiddenString) // an environment variable, whose name is the member before
+	case w == wordApplied:
+		if !m.nested(t, v) {
+			m.hide(t, hiddenString)
+		}
+	case len(v) > 4 && v[1] == '{' && v[2] == '\\' && v[3] == '"':
+		m.nested(t, v)
+	}
+}
+
+// argument looks at an element of an array together with a flag before it: --password, then the password.
+func (m *Masker) argument(t *token, f *frame, v []byte) {
+	if flag := f.prev; len(flag) > 2 && len(v) > 2 && bytes.IndexByte(flag, '=') < 0 && m.telling(flag[1:len(flag)-1], ' ') {
+		f.prev = f.prev[:0]
+		m.hide(t, hiddenString)
 		return
 	}
-	up := m.top()
-	f := frame{object: k == '{', name: true, data: up.data}
-	if up.object && f.data == "" && (m.secrets || up.kind) && !m.inMetadata() {
-		switch string(up.key) {
-		case `"data"`:
-			f.data = hiddenData
-		case `"stringData"`:
-			f.data = hiddenString
-		}
+	f.prev = f.prev[:0]
+	if v[1] == '-' {
+		f.prev = append(f.prev, v...)
 	}
-	m.push(f)
 }
 
-// push reuses the buffers of what stood there before.
-func (m *Masker) push(f frame) {
-	if n := len(m.frames); n < cap(m.frames) {
-		old := m.frames[:n+1][n]
-		f.key, f.prev = old.key[:0], old.prev[:0]
+// hide puts what in the place of a value, unless there is none.
+func (m *Masker) hide(t *token, what []byte) {
+	if t.value < 0 || m.b[t.value] == 'n' {
+		return
 	}
-	m.frames = append(m.frames, f)
-}
-
-// top is the innermost frame; outside of all there is one that forgets.
-func (m *Masker) top() *frame {
-	if len(m.frames) == 0 {
-		return &frame{}
-	}
-	return &m.frames[len(m.frames)-1]
-}
-
-func (m *Masker) inMetadata() bool {
-	for i := range m.frames {
-		if string(m.frames[i].key) == `"metadata"` {
-			return true
-		}
-	}
-	return false
-}
-
-// value masks a member's value or an element, neither object nor array.
-func (m *Masker) value(v jsontext.Value) jsontext.Value {
-	f := m.top()
-	switch {
-	case f.data != "" && v.Kind() != 'n':
+	if t.shown == nil {
 		m.hidden("secret")
-		return jsontext.Value(f.data)
-	case v.Kind() != '"':
-		return m.look(string(f.key)+":", v)
-	case !f.object:
-		return m.element(f, v)
 	}
-	switch string(f.key) {
-	case `"kind"`:
-		f.kind = string(v) == `"Secret"`
-	case `"name"`:
-		f.prev = append(f.prev[:0], v...)
-	case `"value"`:
-		return m.variable(f, v)
-	case `"` + lastApplied + `"`:
-		return m.applied(v)
-	}
-	return m.member(f.key, v)
-}
-
-// member looks at a value together with its name: "password" says much of what follows.
-func (m *Masker) member(key []byte, v jsontext.Value) jsontext.Value {
-	m.buf = append(append(m.buf[:0], key...), ':')
-	return m.lookAfter(len(m.buf), v)
-}
-
-// variable looks at an environment variable, whose name is the member before.
-func (m *Masker) variable(f *frame, v jsontext.Value) jsontext.Value {
-	if len(f.prev) > 2 && len(v) > 2 && m.telling(f.prev[1:len(f.prev)-1], '=') {
-		return m.hide()
-	}
-	return m.member(f.key, v)
-}
-
-// element looks at an element of an array together with a flag before it: --password, then the password.
-func (m *Masker) element(f *frame, v jsontext.Value) jsontext.Value {
-	flag := f.prev
-	if len(flag) > 2 && flag[1] == '-' && bytes.IndexByte(flag, '=') < 0 && len(v) > 2 && m.telling(flag[1:len(flag)-1], ' ') {
-		f.prev = f.prev[:0]
-		return m.hide()
-	}
-	f.prev = append(f.prev[:0], v...)
-	return m.look("", v)
-}
-
-func (m *Masker) hide() jsontext.Value {
-	m.hidden("secret")
-	return jsontext.Value(hiddenString)
+	t.shown, m.changed = what, true
 }
 
 // probe is no secret, and looks like one.
@@ -208,58 +147,120 @@ const probe = "Xk9fjQ2vLp7wZt4b"
 
 // telling says whether name announces a secret, which is when the engine hides a value that follows it.
 func (m *Masker) telling(name []byte, between byte) bool {
+	if known, ok := m.names[string(name)]; ok {
+		return known
+	}
 	m.buf = append(append(append(m.buf[:0], name...), between), probe...)
 	m.out = m.prober.Close(m.prober.Append(m.out[:0], m.buf))
-	return !bytes.Equal(m.out, m.buf)
+	tells := !bytes.Equal(m.out, m.buf)
+	if len(m.names) < maxNames && len(name) < 256 {
+		m.names[string(name)] = tells
+	}
+	return tells
 }
 
-// applied masks an object that stands in a string.
-func (m *Masker) applied(v jsontext.Value) jsontext.Value {
+// nested masks an object that stands in a string. It reports false if there is none.
+func (m *Masker) nested(t *token, v []byte) bool {
 	text, err := jsontext.AppendUnquote(nil, v)
 	if err != nil {
-		return m.hide()
+		return false
 	}
-	inner := &Masker{stream: m.stream, prober: m.prober, hidden: m.hidden, secrets: m.secrets}
+	if m.inner == nil {
+		m.inner = m.inside()
+		m.inner.names = m.names
+	}
 	var b bytes.Buffer
-	if err := inner.JSON(&b, bytes.NewReader(text)); err != nil {
-		return m.hide()
+	if err := m.inner.JSON(&b, bytes.NewReader(text)); err != nil {
+		return false
+	}
+	t.looked = true
+	if !m.inner.changed {
+		return true
 	}
 	out, err := jsontext.AppendQuote(nil, b.Bytes())
 	if err != nil {
-		return m.hide()
+		return false
 	}
-	return out
+	t.shown, m.changed = out, true
+	return true
 }
 
-// look masks v, to which prefix is what stands before it.
-func (m *Masker) look(prefix string, v jsontext.Value) jsontext.Value {
-	m.buf = append(m.buf[:0], prefix...)
-	return m.lookAfter(len(m.buf), v)
+// examine masks what the engine finds in tokens: in their names, and in their values together with the name, for
+// "password" says much of what follows. Each begins a line of its own.
+func (m *Masker) examine(tokens []token) {
+	for i := 0; i < len(tokens); {
+		if tokens[i].escaped {
+			m.mask(&tokens[i])
+			i++
+			continue
+		}
+		n := m.gather(tokens, i)
+		m.first = -1
+		m.out = m.finder.Close(m.finder.Append(m.out[:0], m.buf))
+		if m.first < 0 {
+			i = n
+			continue
+		}
+		for n--; n > i && int64(tokens[n].line) > m.first; n-- {
+		}
+		m.mask(&tokens[n])
+		i = n + 1
+	}
 }
 
-// lookAfter masks v, when m.buf[:n] is what stands before it. A string with escapes is looked at once more without them.
-func (m *Masker) lookAfter(n int, v jsontext.Value) jsontext.Value {
-	if v.Kind() == 'n' || v.Kind() == 't' || v.Kind() == 'f' {
-		return v
+// gather puts tokens from i on into m.buf, and returns the first that is not there.
+func (m *Masker) gather(tokens []token, i int) int {
+	m.buf = m.buf[:0]
+	for ; i < len(tokens) && len(m.buf) < m.group && !tokens[i].escaped; i++ {
+		t := &tokens[i]
+		t.line = len(m.buf)
+		m.buf = append(append(m.buf, m.b[t.from:t.seen()]...), '\n')
 	}
+	return i
+}
+
+// mask masks one token.
+func (m *Masker) mask(t *token) {
+	name := m.b[t.from:t.name]
+	if len(name) > 0 {
+		if masked, ok := m.look(name, nil); ok {
+			t.renamed, m.changed = masked, true
+		}
+	}
+	if t.seen() == t.name {
+		return
+	}
+	if masked, ok := m.look(m.b[t.value:t.to], name); ok {
+		t.shown, m.changed = masked, true
+	}
+}
+
+// look masks v, before which name stands, and reports whether anything was. A string with escapes is looked at once more
+// without them.
+func (m *Masker) look(v, name []byte) (masked []byte, ok bool) {
+	m.buf = m.buf[:0]
+	if len(name) > 0 {
+		m.buf = append(append(m.buf, name...), ':')
+	}
+	n := len(m.buf)
 	m.buf = append(m.buf, v...)
-	if masked, hit := m.run(n); hit {
-		v = bytes.Clone(masked)
+	if out, hit := m.run(n); hit {
+		v, ok = bytes.Clone(out), true
 	}
-	if v.Kind() != '"' || bytes.IndexByte(v, '\\') < 0 {
-		return v
+	if v[0] != '"' || bytes.IndexByte(v, '\\') < 0 {
+		return v, ok
 	}
 	text, err := jsontext.AppendUnquote(m.buf[:0], v)
 	m.buf = text
 	if err != nil {
-		return v
+		return v, ok
 	}
-	if masked, hit := m.run(0); hit {
-		if q, err := jsontext.AppendQuote(nil, masked); err == nil {
-			return q
+	if out, hit := m.run(0); hit {
+		if q, err := jsontext.AppendQuote(nil, out); err == nil {
+			return q, true
 		}
 	}
-	return v
+	return v, ok
 }
 
 // run masks m.buf and returns what became of m.buf[n:], and whether that is something else. The result is good until the
@@ -271,3 +272,10 @@ func (m *Masker) run(n int) ([]byte, bool) {
 	}
 	return m.out[n:], true
 }
+
+var (
+	errSyntax = errors.New("the answer is not JSON")
+	errCut    = errors.New("the answer is not JSON: it ends too early")
+	errLarge  = errors.New("the answer holds a string that is too large to be looked at")
+	errDeep   = errors.New("the answer is nested too deep")
+)
