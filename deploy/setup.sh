@@ -5,7 +5,7 @@ set -eu
 
 # command:package, looked up in PATH and in /usr/sbin
 run="bwrap:bubblewrap ssh:openssh-client sshd:openssh-server setpriv:util-linux git:git gcc:gcc /usr/include/stdlib.h:libc6-dev"
-test="$run zsh:zsh tmux:tmux vim:vim less:less watch:procps busybox:busybox rsync:rsync chromium:chromium ssh-audit:ssh-audit rsyslogd:rsyslog curl:curl etcd:etcd-server /usr/lib/openssh/sftp-server:openssh-sftp-server /usr/lib/postgresql:postgresql"
+test="$run zsh:zsh tmux:tmux vim:vim less:less watch:procps busybox:busybox rsync:rsync chromium:chromium ssh-audit:ssh-audit rsyslogd:rsyslog curl:curl etcd:etcd-server /usr/lib/openssh/sftp-server:openssh-sftp-server /usr/lib/postgresql:postgresql pgbouncer:pgbouncer"
 
 case "${1:-}" in
 run) want=$run ;;
@@ -52,7 +52,7 @@ if ! { apt-get update && apt-get install -y --no-install-recommends $missing; } 
 	exit 1
 fi
 rm -f "$log"
-for unit in ssh:openssh-server postgresql:postgresql etcd:etcd-server; do
+for unit in ssh:openssh-server postgresql:postgresql pgbouncer:pgbouncer etcd:etcd-server; do
 	case "$missing" in
 	*" ${unit##*:}"*) command -v systemctl >/dev/null 2>&1 && systemctl disable "${unit%%:*}" >/dev/null 2>&1 || true ;;
 	esac

@@ -230,3 +230,16 @@ func TestTerminalsAnswer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestReadPgbench(t *testing.T) {
+	out := "pgbench (15.8)\nnumber of transactions actually processed: 3000\nnumber of failed transactions: 0 (0.000%)\nlatency average = 0.5 ms\ntps = 1500.5 (without initial connection time)\n"
+	s, err := readPgbench([]byte(out))
+	if err != nil || s.amount != 3000 || int64(s.amount/s.took.Seconds()) != 1500 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, bad := range []string{"", "tps = x (without", strings.Replace(out, "1500.5", "0", 1)} {
+		if s, err := readPgbench([]byte(bad)); err == nil {
+			t.Errorf("%q: %+v", bad, s)
+		}
+	}
+}

@@ -23,10 +23,14 @@ type report struct {
 
 // A table is about one thing.
 type table struct {
-	Title string   `json:"title"`
-	Notes []string `json:"notes,omitempty"`
-	Rows  []row    `json:"rows"`
+	Title string    `json:"title"`
+	Notes []string  `json:"notes,omitempty"`
+	Heads [4]string `json:"-"` // of the columns; empty: threeServers
+	Rows  []row     `json:"rows"`
 }
+
+// threeServers are the columns of most tables.
+var threeServers = [4]string{"gate", "plain Go", "OpenSSH"}
 
 // A row compares one number. Values are of the gate, plain Go and OpenSSH; 0 is one that was not measured.
 type row struct {
@@ -35,6 +39,9 @@ type row struct {
 	More  bool       `json:"more_is_better"`
 	Value [3]float64 `json:"-"`
 	Aim   aim        `json:"-"`
+	// Fourth is a value beside them, in tables that have a head for it.
+	Fourth float64   `json:"-"`
+	heads  [4]string // of its table
 }
 
 // An aim is what the design wants of a row. It is said, and never a reason to fail.
@@ -57,7 +64,12 @@ func (r *report) table(title string, notes ...string) *table {
 	return t
 }
 
-func (t *table) add(r row) { t.Rows = append(t.Rows, r) }
+func (t *table) add(r row) {
+	if r.heads = t.Heads; t.Heads == [4]string{} {
+		r.heads = threeServers
+	}
+	t.Rows = append(t.Rows, r)
+}
 
 // ratios are the gate's value over the others', 0 where there is none.
 func (r row) ratios() (plain, openssh float64) {
@@ -81,29 +93,28 @@ func (r row) aimed() string {
 	return r.Aim.text + ": NO"
 }
 
+// jsonNames are what columns are called in JSON.
+var jsonNames = strings.NewReplacer("plain Go", "plain", "ssh -L", "tunnel")
+
 // MarshalJSON gives every number a name.
 func (r row) MarshalJSON() ([]byte, error) {
-	type named struct {
-		row2                // the tags of row
-		Gate        float64 `json:"gate,omitempty"`
-		Plain       float64 `json:"plain,omitempty"`
-		OpenSSH     float64 `json:"openssh,omitempty"`
-		OverPlain   float64 `json:"gate_over_plain,omitempty"`
-		OverOpenSSH float64 `json:"gate_over_openssh,omitempty"`
-		Aim         string  `json:"aim,omitempty"`
-		Met         *bool   `json:"met,omitempty"`
+	m := map[string]any{"what": r.What, "unit": r.Unit, "more_is_better": r.More}
+	plain, openssh := r.ratios()
+	values, ratios := [4]float64{r.Value[0], r.Value[1], r.Value[2], r.Fourth}, [4]float64{0, plain, openssh, 0}
+	for i, head := range r.heads {
+		name := strings.ToLower(jsonNames.Replace(head))
+		if values[i] != 0 {
+			m[name] = values[i]
+		}
+		if ratios[i] != 0 {
+			m["gate_over_"+name] = ratios[i]
+		}
 	}
-	n := named{row2: row2(r), Gate: r.Value[0], Plain: r.Value[1], OpenSSH: r.Value[2], Aim: r.Aim.text}
-	n.OverPlain, n.OverOpenSSH = r.ratios()
 	if r.Aim.met != nil {
-		met := r.Aim.met(r)
-		n.Met = &met
+		m["aim"], m["met"] = r.Aim.text, r.Aim.met(r)
 	}
-	return json.Marshal(n)
+	return json.Marshal(m)
 }
-
-// row2 is row without its method.
-type row2 row
 
 func (r *report) writeJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
@@ -112,7 +123,7 @@ func (r *report) writeJSON(w io.Writer) error {
 }
 
 // line is how a table is laid out.
-const line = "  %-32s %-8s %9s %9s %9s %8s %8s  %s\n"
+const line = "  %-32s %-8s %9s %9s %9s %s%8s %8s  %s\n"
 
 func (r *report) writeText(w io.Writer) error {
 	var b strings.Builder
@@ -136,7 +147,14 @@ func (t *table) write(b *strings.Builder) {
 		b.WriteString("  could not be measured\n")
 		return
 	}
-	fmt.Fprintf(b, line, "", "", "gate", "plain Go", "OpenSSH", "/plain", "/OpenSSH", "aim")
+	h := t.Rows[0].heads
+	fourth := func(text string) string {
+		if h[3] == "" {
+			return ""
+		}
+		return fmt.Sprintf("%9s ", text)
+	}
+	fmt.Fprintf(b, line, "", "", h[0], h[1], h[2], fourth(h[3]), "/"+strings.TrimSuffix(h[1], " Go"), "/"+h[2], "aim")
 	for _, r := range t.Rows {
 		better := "-"
 		if r.More {
@@ -144,7 +162,7 @@ func (t *table) write(b *strings.Builder) {
 		}
 		plain, openssh := r.ratios()
 		text := fmt.Sprintf(line, r.What, r.Unit+" "+better, number(r.Value[0]), number(r.Value[1]), number(r.Value[2]),
-			times(plain), times(openssh), r.aimed())
+			fourth(number(r.Fourth)), times(plain), times(openssh), r.aimed())
 		b.WriteString(strings.TrimRight(text, " \n") + "\n")
 	}
 }

@@ -15,11 +15,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/sallyport-ssh/sallyport/policies"
+	"github.com/sallyport-ssh/sallyport/shells/postgres/throwaway"
 )
 
 // startLimit is how long a server may take to listen. It is generous: the machine may be busy.
@@ -38,6 +40,7 @@ type stage struct {
 	starts chan func() // to the thread that starts programs
 
 	gate, plain, openssh *server
+	db                   *database // nil: not wanted, or there is no PostgreSQL
 }
 
 // A server is one of the three that are compared.
@@ -86,6 +89,12 @@ func openStage(ctx context.Context, o options) (st *stage, err error) {
 			return st, err
 		}
 	}
+	if slices.ContainsFunc(groups, func(g group) bool { return strings.HasPrefix(g.name, "postgres") && o.only.MatchString(g.name) }) {
+		fmt.Fprintln(st.log, "bench: starting PostgreSQL")
+		if err := st.startDatabase(ctx); err != nil && !errors.Is(err, throwaway.ErrNone) {
+			return st, fmt.Errorf("PostgreSQL: %w", err)
+		}
+	}
 	fmt.Fprintln(st.log, "bench: starting the gate, a plain Go server and OpenSSH's sshd")
 	st.kex = keyExchanges(ctx)
 	if st.gate, err = st.startGate(ctx, "gate"); err != nil {
@@ -94,8 +103,10 @@ func openStage(ctx context.Context, o options) (st *stage, err error) {
 	if st.plain, err = st.startPlain(ctx); err != nil {
 		return st, err
 	}
-	st.openssh, err = st.startOpenSSH(ctx)
-	return st, err
+	if st.openssh, err = st.startOpenSSH(ctx); err != nil || st.db == nil {
+		return st, err
+	}
+	return st, st.dig(ctx)
 }
 
 func (st *stage) data() string { return filepath.Join(st.dir, "data") }
@@ -193,14 +204,18 @@ func (st *stage) configureGate(path, policyDir string) error {
 	shell := func(name string, more map[string]any) map[string]any {
 		return map[string]any{"name": name, "kind": "shell", "shell": more}
 	}
+	targets := []any{
+		shell("box", map[string]any{"binds": []any{map[string]any{"source": st.data(), "path": "/bench"}}}),
+		shell("bare", map[string]any{"insecure_no_sandbox": true}),
+		map[string]any{"name": "sink", "kind": "tcp", "tcp": map[string]any{"address": st.sink.addr}},
+	}
+	if st.db != nil {
+		targets = append(targets, st.db.target())
+	}
 	// JSON is YAML.
 	text, err := json.MarshalIndent(map[string]any{
-		"ssh": map[string]any{"max_startups": 1000, "max_startups_per_source": 200, "max_connections_per_identity": 20000},
-		"targets": []any{
-			shell("box", map[string]any{"binds": []any{map[string]any{"source": st.data(), "path": "/bench"}}}),
-			shell("bare", map[string]any{"insecure_no_sandbox": true}),
-			map[string]any{"name": "sink", "kind": "tcp", "tcp": map[string]any{"address": st.sink.addr}},
-		},
+		"ssh":      map[string]any{"max_startups": 1000, "max_startups_per_source": 200, "max_connections_per_identity": 20000},
+		"targets":  targets,
 		"policies": []string{policyDir},
 	}, "", "  ")
 	if err != nil {
@@ -394,6 +409,9 @@ func (st *stage) close() error {
 		errs = append(errs, p.stop())
 	}
 	close(st.starts)
+	if st.db != nil {
+		errs = append(errs, st.db.server.Close())
+	}
 	if st.sink != nil {
 		st.sink.close()
 	}
