@@ -57,6 +57,27 @@ func cutUp(s *Stream, p []byte, seed uint64) []byte {
 	return s.Close(out)
 }
 
+// FuzzWhole: what is masked in one go is masked as in a stream, and a place that [Engine.Next] does not name is not.
+func FuzzWhole(f *testing.F) {
+	seeds(f)
+	e := fuzzEngine(f)
+	f.Fuzz(func(t *testing.T, in []byte, seed uint64) {
+		for _, style := range []Style{Stars, Last4, Token} {
+			s := e.Stream(StreamOptions{Style: style})
+			want := cutUp(s, in, seed)
+			for range 2 { // it can be used again
+				if got := s.Whole(nil, in); !bytes.Equal(got, want) {
+					t.Fatalf("style %d: %q became %q, in a stream %q", style, in, got, want)
+				}
+			}
+			b := append(append([]byte{'\n'}, in...), '\n')
+			if at := e.Next(b, 0); at == len(b) && bytes.IndexByte(in, esc) < 0 && !bytes.Equal(want, in) {
+				t.Fatalf("nobody would have looked at %q, which becomes %q", in, want)
+			}
+		}
+	})
+}
+
 // FuzzChunks: however the input is cut, the output is the same.
 func FuzzChunks(f *testing.F) {
 	seeds(f)

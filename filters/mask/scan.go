@@ -25,6 +25,17 @@ func (a anchor) pairs(k int, f func(pair int)) {
 	}
 }
 
+// Next returns the first place at or after i at which a detector would be asked, or len(b) if there is none. B holds
+// values that are to be looked at each by itself, with a newline before the first and behind each. A place is in the
+// value that it stands in, or is the newline before it. Where nothing is found in a value, [Stream] would not change
+// it alone, unless it has escape sequences, which Next knows nothing of.
+func (e *Engine) Next(b []byte, i int) int {
+	if i = e.next(b, i); i+1 >= len(b) {
+		return len(b)
+	}
+	return i
+}
+
 // next returns the first place at or after i where an anchor may be, or len(b)-1 if there is none.
 //
 // The filter has for every pair of bytes eight lanes low, set where the pair can be the first two bytes of

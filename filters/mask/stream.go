@@ -153,6 +153,17 @@ func (s *Stream) Close(dst []byte) []byte {
 	return dst
 }
 
+// Whole is Append and Close in one: p is all of a stream. For short values it is twice as fast.
+func (s *Stream) Whole(dst, p []byte) []byte {
+	if s.all || len(p) > piece || len(s.buf) > 1 || len(s.esc) > 0 || bytes.IndexByte(p, esc) >= 0 {
+		return s.Close(s.Append(dst, p))
+	}
+	s.buf = append(s.buf, p...)
+	dst = s.advance(dst, false, true)
+	s.reset()
+	return dst
+}
+
 // Hits are the values masked so far. "undecided" counts those that Expire masked.
 func (s *Stream) Hits() Hits {
 	h := Hits{}
