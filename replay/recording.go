@@ -235,6 +235,47 @@ func (r *Recording) Note(kind string, v any) error {
 	return r.record(func(w *cast.Writer) error { return w.Note(kind, v) })
 }
 
+// Later runs f, whose notes and output are kept back until Commit, or until something else is recorded: for
+// what nobody acts on before. They may then be written together, with those of other goroutines.
+func (r *Recording) Later(f func(Lines) error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ready(); err != nil {
+		return err
+	}
+	err := r.w.Gather(func() error { return f(Lines{r.w}) })
+	if failed := r.w.Err(); failed != nil {
+		return r.fail("record", failed)
+	}
+	return err
+}
+
+// Lines takes what [Recording.Later] keeps back.
+type Lines struct{ w *cast.Writer }
+
+// Note is [Recording.Note].
+func (l Lines) Note(kind string, v any) error { return l.w.Note(kind, v) }
+
+// Output is [Recording.Output].
+func (l Lines) Output(s Stream, p []byte) error { return l.w.Output(s, p) }
+
+// Commit writes what was kept back. When it returns nil, that survives the death of this process.
+func (r *Recording) Commit() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ready(); err != nil {
+		return err
+	}
+	if err := r.w.Flush(); err != nil {
+		return r.fail("record", err)
+	}
+	if r.w.Size() == r.size {
+		return nil
+	}
+	r.wrote()
+	return r.keepUp()
+}
+
 // Masked counts n values that were masked.
 func (r *Recording) Masked(n int) {
 	r.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/big"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -314,5 +315,80 @@ func TestWithoutRootsNothingIsTrusted(t *testing.T) {
 	must(t, err)
 	if r.State != cast.Complete || r.Trusted {
 		t.Errorf("report = %+v", r)
+	}
+}
+
+// failing is a file that cannot be written any more when on is set.
+type failing struct {
+	bytes.Buffer
+	on     bool
+	writes int
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.writes++; f.on {
+		return 0, io.ErrShortWrite
+	}
+	return f.Buffer.Write(p)
+}
+
+// TestGather keeps lines back until something is written, in order; what is kept is covered by the next checkpoint.
+func TestGather(t *testing.T) {
+	a := newAuthority(t)
+	var out failing
+	w := newWriter(t, &out, a, session)
+	gather := func(text string) {
+		t.Helper()
+		must(t, w.Gather(func() error {
+			must(t, w.Note("op", map[string]string{"text": text}))
+			return w.Output(cast.Stdout, []byte(text+"\r\n"))
+		}))
+	}
+	size, writes := out.Len(), out.writes
+	gather("one")
+	gather("two")
+	if out.Len() != size || w.Size() != int64(size) || w.Counts().Ops != 2 {
+		t.Fatalf("%d bytes were written", out.Len()-size)
+	}
+	must(t, w.Flush())
+	if out.writes != writes+1 || int64(out.Len()) != w.Size() || !strings.Contains(out.String(), "two") {
+		t.Errorf("%d writes, %d bytes, %d said", out.writes-writes, out.Len(), w.Size())
+	}
+	must(t, w.Flush())
+	if out.writes != writes+1 {
+		t.Error("nothing was written")
+	}
+	gather("three")
+	must(t, w.Output(cast.Stdout, []byte("four\r\n")))
+	if i, j := strings.Index(out.String(), "three"), strings.Index(out.String(), "four"); i < 0 || j < i {
+		t.Errorf("three at %d, four at %d", i, j)
+	}
+	gather("five")
+	must(t, w.Checkpoint())
+	if w.Unsigned() != 0 || !strings.Contains(out.String(), "five") {
+		t.Errorf("%d bytes are not signed", w.Unsigned())
+	}
+	for range 10 {
+		gather(strings.Repeat("long ", 5_000))
+	}
+	if w.Unsigned() == 0 {
+		t.Error("500,000 bytes are kept in memory")
+	}
+	if _, err := w.Close(cast.End{}); err != nil {
+		t.Fatal(err)
+	}
+	if r := verify(t, a, out.Bytes(), cast.VerifyOptions{}); !r.OK() || r.Counts.Ops != 14 {
+		t.Errorf("%+v", r)
+	}
+
+	var full failing
+	w = newWriter(t, &full, a, session)
+	gather("never")
+	full.on = true
+	if err := w.Flush(); err == nil {
+		t.Error("what was not written was called written")
+	}
+	if err := w.Note("op", 1); err == nil {
+		t.Error("goes on after a failure")
 	}
 }

@@ -24,8 +24,8 @@ type WriterOptions struct {
 }
 
 // A Writer makes one recording. Each call hands its lines to the underlying writer in one Write, two where
-// they exceed 256 KiB, and returns its error; after an error nothing more is written. A Writer is not safe
-// for concurrent use.
+// they exceed 256 KiB, and returns its error; after an error nothing more is written. [Writer.Gather] keeps lines
+// back, to be written together. A Writer is not safe for concurrent use.
 type Writer struct {
 	w     io.Writer
 	now   func() time.Time
@@ -40,6 +40,9 @@ type Writer struct {
 	counts Counts
 	tails  [3]tail // of stdout, stderr, stdin
 	err    error
+
+	gather bool
+	kept   []byte // lines that are not written yet
 }
 
 // tail is the beginning of a rune whose end has not been written yet.
@@ -156,13 +159,42 @@ func (w *Writer) raw(b []byte) error {
 	return w.err
 }
 
-// put writes lines that the next checkpoint will cover.
+// put writes lines that the next checkpoint will cover, behind those that were kept.
 func (w *Writer) put(b []byte) error {
+	if w.gather || len(w.kept) > 0 {
+		w.kept = append(w.kept, b...)
+		if w.gather && len(w.kept) < flushAt {
+			return nil
+		}
+		b = w.kept
+		if w.kept = w.kept[:0]; cap(w.kept) > keptAtMost {
+			w.kept = nil
+		}
+	}
 	if err := w.raw(b); err != nil {
 		return err
 	}
 	w.sum.Write(b)
 	return nil
+}
+
+// keptAtMost is how much memory stays with a writer for lines to gather.
+const keptAtMost = 4 << 10
+
+// Gather keeps back the lines of all that f records, up to 256 KiB of them, until the next call outside of one. What
+// is kept is lost with the process: only what nobody acts on before Flush may be gathered.
+func (w *Writer) Gather(f func() error) error {
+	w.gather = true
+	defer func() { w.gather = false }()
+	return f()
+}
+
+// Flush writes what was kept.
+func (w *Writer) Flush() error {
+	if w.err != nil || len(w.kept) == 0 {
+		return w.err
+	}
+	return w.put(nil)
 }
 
 // Output records what the session put out on s, exactly, before it is shown.
@@ -405,6 +437,9 @@ func (w *Writer) Masked(n uint64) { w.counts.Masked += n }
 
 // Checkpoint signs everything written since the last one. It does nothing where there is nothing to sign.
 func (w *Writer) Checkpoint() error {
+	if err := w.Flush(); err != nil {
+		return err
+	}
 	if w.err != nil || w.off == w.synced {
 		return w.err
 	}
@@ -432,7 +467,7 @@ func (w *Writer) link(l link, off int64) ([]byte, error) {
 // Unsigned returns how many bytes follow the last checkpoint.
 func (w *Writer) Unsigned() int64 { return w.off - w.synced }
 
-// Size returns the bytes written so far.
+// Size returns the bytes written so far, without those that are kept.
 func (w *Writer) Size() int64 { return w.off }
 
 // Counts returns what was recorded so far.
@@ -458,6 +493,9 @@ func (w *Writer) Close(e End) (Seal, error) {
 		e.State = Complete
 	}
 	if err := w.flushTails(); err != nil {
+		return Seal{}, err
+	}
+	if err := w.Flush(); err != nil {
 		return Seal{}, err
 	}
 	return w.seal(e, nil)
