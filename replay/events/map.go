@@ -51,6 +51,9 @@ func (m mapper) operation(x ledger.ExportedOperation) *event {
 	}
 	e.more("text_cut", x.Cut)
 	e.more("hold", o.HoldID)
+	if times, ok := o.Facts["times"].(int64); ok { // the row stands for like ones, too
+		e.Count = times
+	}
 	e.more("login", s.Login)
 	return e
 }

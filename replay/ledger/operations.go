@@ -28,6 +28,7 @@ type Operation struct {
 	Policy    string         // the policy that decided
 	HoldID    string         // "": not held
 	Outcome   string         // what became of it; "": not known yet
+	Times     int64          // how many operations of the session the row stands for; 0 is one. Only their number is kept
 
 	// Filled by SearchOperations, of the session.
 	Identity string // key
@@ -43,15 +44,13 @@ func (l *Ledger) AddOperation(ctx context.Context, o Operation) error {
 const (
 	operationColumns = `id, session_id, sequence, offset_ms, at, action, text, facts, decision, policy, hold_id, outcome`
 
-	countOperation = `UPDATE sessions SET operations = operations + 1, denied = denied + $2, held = held + $3 WHERE id = $1`
-
 	countOperations = `UPDATE sessions SET operations = operations + $2, denied = denied + $3, held = held + $4 WHERE id = $1`
 
 	insertOperation = `INSERT INTO operations (` + operationColumns + `, identity_key, behalf_key, target)
 	SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, identity_key, behalf_key, target FROM sessions WHERE id = $2`
 
 	// One round trip; the row lock on the session is held for this statement only.
-	insertOperationPostgres = `WITH s AS (UPDATE sessions SET operations = operations + 1, denied = denied + $13, held = held + $14
+	insertOperationPostgres = `WITH s AS (UPDATE sessions SET operations = operations + $15, denied = denied + $13, held = held + $14
 	WHERE id = $2 RETURNING identity_key, behalf_key, target)
 	INSERT INTO operations (` + operationColumns + `, identity_key, behalf_key, target)
 	SELECT $1::text, $2, $3::bigint, $4::bigint, $5::bigint, $6::text, $7::text, $8::text, $9::text, $10::text, $11::text,
@@ -60,9 +59,9 @@ const (
 
 // A preparedOperation is checked, and ready for the database.
 type preparedOperation struct {
-	session      string
-	args         []any
-	denied, held int64
+	session             string
+	args                []any
+	denied, held, times int64
 }
 
 func prepare(o Operation) (preparedOperation, error) {
@@ -76,7 +75,7 @@ func prepare(o Operation) (preparedOperation, error) {
 		oneOf(&c, "decision", o.Decision, "allow", "deny", "hold"), c.text("policy", o.Policy, MaxNote),
 		c.key("hold id", o.HoldID), c.text("outcome", o.Outcome, MaxNote),
 	}
-	return preparedOperation{o.SessionID, args, one(o.Decision == "deny"), one(o.Decision == "hold")}, c.err
+	return preparedOperation{o.SessionID, args, one(o.Decision == "deny"), one(o.Decision == "hold"), max(o.Times, 1)}, c.err
 }
 
 func (l *Ledger) addOperation(ctx context.Context, o Operation) error {
@@ -85,19 +84,19 @@ func (l *Ledger) addOperation(ctx context.Context, o Operation) error {
 		return err
 	}
 	if l.kind == inPostgres {
-		return found(l.exec(ctx, insertOperationPostgres, append(p.args, p.denied, p.held)...))
+		return found(l.exec(ctx, insertOperationPostgres, append(p.args, p.denied, p.held, p.times)...))
 	}
 	return l.operations.add(ctx, p)
 }
 
 func (t tx) addOperation(ctx context.Context, p preparedOperation) error {
 	if t.l.kind == inPostgres {
-		return found(t.exec(ctx, insertOperationPostgres, append(p.args, p.denied, p.held)...))
+		return found(t.exec(ctx, insertOperationPostgres, append(p.args, p.denied, p.held, p.times)...))
 	}
 	if err := found(t.exec(ctx, insertOperation, p.args...)); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, countOperation, p.session, p.denied, p.held)
+	_, err := t.exec(ctx, countOperations, p.session, p.times, p.denied, p.held)
 	return err
 }
 
@@ -128,7 +127,7 @@ func (l *Ledger) addOperations(ctx context.Context, all []Operation) error {
 				return err
 			}
 			c := counts[p.session]
-			counts[p.session] = [3]int64{c[0] + 1, c[1] + p.denied, c[2] + p.held}
+			counts[p.session] = [3]int64{c[0] + p.times, c[1] + p.denied, c[2] + p.held}
 		}
 		for session, c := range counts {
 			if _, err := t.exec(ctx, countOperations, session, c[0], c[1], c[2]); err != nil {
@@ -150,7 +149,7 @@ func (l *Ledger) sendOperations(ctx context.Context, all []preparedOperation) er
 		return pgx.BeginFunc(ctx, driver.(*stdlib.Conn).Conn(), func(t pgx.Tx) error {
 			var b pgx.Batch
 			for _, p := range all {
-				b.Queue(insertOperationPostgres, append(p.args, p.denied, p.held)...)
+				b.Queue(insertOperationPostgres, append(p.args, p.denied, p.held, p.times)...)
 			}
 			results := t.SendBatch(ctx, &b)
 			for range all {
