@@ -64,9 +64,12 @@ func (s Shift) check() error {
 	return nil
 }
 
+// Empty reports whether nobody's groups change.
+func (r *Roster) Empty() bool { return r == nil || len(r.duties) == 0 }
+
 // At returns p with the groups that they are in at a time. It does not change p.
 func (r *Roster) At(p Principal, at time.Time) Principal {
-	if r == nil || len(r.duties) == 0 {
+	if r.Empty() {
 		return p
 	}
 	p = *p.clone()

@@ -156,6 +156,11 @@ func newSet(all []*policy) *Set {
 	return s
 }
 
+// Heeds reports whether a policy that can apply to an action looks at one of the facts.
+func (s *Set) Heeds(action string, facts ...string) bool {
+	return slices.ContainsFunc(facts, func(f string) bool { return s.facts[action][f] })
+}
+
 // scopeHas reports whether the policy's scope leaves room for a. Cedar looks again; this spares it the rest.
 func (p *policy) scopeHas(a *action) bool {
 	switch scope := p.tree.Action.(type) {
