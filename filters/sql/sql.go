@@ -42,6 +42,10 @@ type Statement struct {
 	Inner       *Statement `json:"inner,omitempty"`       // what PREPARE, DECLARE and EXPLAIN are about
 	CopyOut     *Copy      `json:"copy_out,omitempty"`    // COPY ... TO STDOUT
 	CopyIn      bool       `json:"copy_in,omitempty"`     // COPY ... FROM STDIN
+
+	// Of a statement that was read by its shape, see [Shape]: the one of the same shape that was read, and its numbers.
+	Like    *Statement `json:"-"`
+	Numbers string     `json:"-"`
 }
 
 // A Copy says how the rows of COPY ... TO STDOUT look.

@@ -31,10 +31,11 @@ type Options struct {
 
 // A Pool reads texts. It is safe for concurrent use.
 type Pool struct {
-	o     Options
-	free  chan *process // nil entries are processes yet to be started
-	mu    sync.Mutex    // guards what follows
-	cache *cache
+	o      Options
+	free   chan *process // nil entries are processes yet to be started
+	mu     sync.Mutex    // guards what follows
+	cache  *cache        // by text
+	shapes *cache        // by shape: the reading of one text that has it
 }
 
 // maxAnswer bounds what a process may say of one text.
@@ -57,7 +58,7 @@ func New(o Options) *Pool {
 	if o.Cached <= 0 {
 		o.Cached = 4096
 	}
-	p := &Pool{o: o, free: make(chan *process, o.Processes), cache: newCache(o.Cached)}
+	p := &Pool{o: o, free: make(chan *process, o.Processes), cache: newCache(o.Cached), shapes: newCache(o.Cached)}
 	for range o.Processes {
 		p.free <- nil
 	}
@@ -84,6 +85,8 @@ type Reading struct {
 	Refused bool
 	// Died is set when reading it cost a process.
 	Died bool
+
+	size int // of the text
 }
 
 // Read says what text would do, as cut under s. It always has an answer: what cannot be read is opaque.
@@ -97,16 +100,38 @@ func (p *Pool) Read(ctx context.Context, text string, s sql.Session) (*Reading, 
 	if r != nil {
 		return r, nil
 	}
+	shape, numbers, shaped := sql.Shape(text)
+	if shaped {
+		p.mu.Lock()
+		r = p.shapes.get(shape)
+		p.mu.Unlock()
+		if r != nil {
+			return r.with(text, numbers), nil
+		}
+	}
 	r, err := p.ask(ctx, text)
 	if err != nil {
 		return nil, err
 	}
 	if len(text) <= maxCachedText {
+		r.size = len(text)
 		p.mu.Lock()
 		p.cache.put(text, r)
+		if shaped && r.Syntax == "" && sql.Shaped(r.Statements) {
+			r.Statements[0].Like, r.Statements[0].Numbers = &r.Statements[0], numbers
+			p.shapes.put(shape, r)
+		}
 		p.mu.Unlock()
 	}
 	return r, nil
+}
+
+// with is what r would be of a text of the same shape: behind the statement nothing differs.
+func (r *Reading) with(text, numbers string) *Reading {
+	st := r.Statements[0]
+	st.End += len(text) - r.size
+	st.Numbers = numbers
+	return &Reading{Statements: []sql.Statement{st}}
 }
 
 func opaque(text, why string) *Reading {
