@@ -251,6 +251,7 @@ func TestPostgres(t *testing.T) {
 			t.Errorf("%v, %q", err, out.String())
 		}
 	})
+	t.Run("many", d.many)
 	t.Run("record", func(t *testing.T) {
 		c := d.through("agent", "")
 		if _, err := c.Exec(t.Context(), "select id, number as it_plays from cards where id < $1", 4); err != nil {
@@ -282,6 +283,62 @@ func TestPostgres(t *testing.T) {
 			t.Errorf("verify: %v: %s", err, out)
 		}
 	})
+}
+
+// many runs one statement often: the ledger has few rows, which say all there is to say, and the recording has each.
+func (d *tour) many(t *testing.T) {
+	c := d.through("agent", "application_name=many")
+	const times = 300
+	for i := range times {
+		var n int
+		if err := c.QueryRow(t.Context(), "select 4000 + $1::int", 1000+i).Scan(&n); err != nil || n != 5000+i {
+			t.Fatalf("%d, %v", n, err)
+		}
+		if err := c.QueryRow(t.Context(), fmt.Sprintf("select %d", 70000+i), pgx.QueryExecModeSimpleProtocol).Scan(&n); err != nil || n != 70000+i {
+			t.Fatalf("%d, %v", n, err)
+		}
+	}
+	c.Close(t.Context())
+	var s struct {
+		ID, State  string
+		Operations int
+	}
+	d.until("the session has ended", func() bool {
+		rows, _, _ := d.run("", "approver", "gate", "sessions", "--json")
+		var sessions []struct {
+			ID, State, Target string
+			Operations        int
+		}
+		if err := json.Unmarshal([]byte(rows), &sessions); err != nil {
+			t.Fatalf("%v: %s", err, rows)
+		}
+		for _, one := range sessions {
+			if one.Target == "db" && one.Operations > 2*times {
+				s.ID, s.State, s.Operations = one.ID, one.State, one.Operations
+				return one.State == "complete"
+			}
+		}
+		return false
+	})
+	file := filepath.Join(d.dir, "sallyport.yaml")
+	out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "sallyport"), "sessions", "show", s.ID, "--json", "--config", file).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(out), "4000 + $1"); n == 0 || n > times/4 {
+		t.Errorf("%d rows of the ledger for %d statements", n, times)
+	}
+	shown, _, _ := d.run("", "approver", "gate", "play", s.ID, "1000")
+	for i := range times {
+		for _, want := range []string{fmt.Sprintf("$1 = %d", 1000+i), fmt.Sprint(70000 + i)} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("the ledger lacks %s", want)
+			}
+		}
+		if want := fmt.Sprintf("select %d;", 70000+i); !strings.Contains(shown, want) {
+			t.Errorf("the recording lacks %s", want)
+		}
+	}
 }
 
 // listen runs ssh with a listening option, and returns its port.

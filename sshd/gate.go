@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"sync/atomic"
@@ -30,6 +31,25 @@ func NewGate(name string, engine *policies.Engine, desk *policies.Desk) *Gate {
 
 // OnCall makes r say who is in which group at the moment of a decision. Call it before the gate is used.
 func (g *Gate) OnCall(r *policies.Roster) { g.roster = r }
+
+// remembered decides on op, by its memo where that has the answer.
+func (g *Gate) remembered(op *Operation) policies.Decision {
+	if op.Memo == nil {
+		return g.decide(*op)
+	}
+	set := g.policies.Set()
+	if set != nil && op.Memo.set == set {
+		return op.Memo.decision
+	}
+	op.Facts = maps.Clone(op.Facts)
+	op.Facts["text"] = op.Text
+	d := g.decide(*op)
+	*op.Memo = Memo{}
+	if d.Effect == policies.EffectAllow && g.roster.Empty() && set == g.policies.Set() && !set.Heeds(op.Action, "text", "now") {
+		*op.Memo = Memo{set: set, decision: d}
+	}
+	return d
+}
 
 // decide asks the policies in force, with the groups that everybody is in at this moment.
 func (g *Gate) decide(op Operation) policies.Decision {
@@ -65,6 +85,16 @@ type Operation struct {
 	Screen func() string
 	// Unheld makes a decision to hold a refusal, for operations nobody can wait for.
 	Unheld bool
+	// Memo, if not nil, may have the decision. Facts then lack the text, which the gate adds where it is needed.
+	Memo *Memo
+}
+
+// A Memo keeps what was decided for operations of one requester on one target that differ in their text and time
+// alone. It is used only while the same policies are in force, and where none of them looks at either; what is
+// held or denied is decided on each time. It is for one goroutine.
+type Memo struct {
+	set      *policies.Set
+	decision policies.Decision
 }
 
 // A Witness writes down what happens to an operation, and tells the one who waits.
@@ -113,7 +143,7 @@ func (r *Refusal) PublicText() string { return r.Public }
 func (g *Gate) Admit(ctx context.Context, op Operation, w Witness) error {
 	op.ID = NewSessionID()
 	begun := time.Now()
-	d := g.decide(op)
+	d := g.remembered(&op)
 	if d.Effect == policies.EffectHold && op.Unheld {
 		d.Effect, d.Why = policies.EffectDeny, "needs an approval, and nobody can wait for one here"
 	}

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sallyport-ssh/sallyport/filters/mask"
 	"github.com/sallyport-ssh/sallyport/policies"
 	"github.com/sallyport-ssh/sallyport/replay"
 	"github.com/sallyport-ssh/sallyport/replay/ledger"
@@ -67,18 +69,21 @@ type statements struct {
 	*session
 	own   bool // the session is this connection; else it is psql's, which shows its own
 	clear bool
+	texts *mask.Stream // for the goroutine that admits; nil: not yet made
+	late  lateRows
 
-	rows  sync.Mutex // guards what follows
-	late  []*ledger.Operation
-	let   map[string]string // how operations were approved, by id, until they are done
-	timer *time.Timer
+	mu  sync.Mutex        // guards what follows
+	let map[string]string // how operations were approved, by id, until they are done
 }
 
-// Rows for the ledger wait no longer than this, and no more of them than that.
-const (
-	ledgerWait = 200 * time.Millisecond
-	ledgerRows = 256
-)
+// A sqlForm is what is remembered of statements that differ in nothing but the values bound to them.
+type sqlForm struct {
+	memo   Memo
+	facts  map[string]any // without the text
+	masked map[string]any // the same, masked
+	text   string         // masked, without values
+	noted  string         // the operation whose note in the recording has the facts; "": none
+}
 
 // Open decides on the session.
 func (g *statements) Open(ctx context.Context, o postgres.Opening, held func(postgres.Held)) error {
@@ -90,12 +95,13 @@ func (g *statements) Open(ctx context.Context, o postgres.Opening, held func(pos
 	if g.own || o.Login != s.route.login {
 		facts := s.openFacts()
 		facts["login"] = o.Login
-		if err := g.admit(ctx, "session:open", "", facts, held, nil); err != nil {
+		if err := g.admit(ctx, Operation{Action: "session:open", Facts: facts}, &sqlWitness{statements: g, tell: held}); err != nil {
 			return err
 		}
 	}
 	if o.Unmask && g.own {
-		if err := g.admit(ctx, "unmask", "see clear text in this session", map[string]any{"login": o.Login}, held, nil); err != nil {
+		op := Operation{Action: "unmask", Text: "see clear text in this session", Facts: map[string]any{"login": o.Login}}
+		if err := g.admit(ctx, op, &sqlWitness{statements: g, tell: held}); err != nil {
 			return err
 		}
 		g.clear = true
@@ -111,19 +117,32 @@ func (g *statements) Clear() bool {
 
 // Admit decides on a statement.
 func (g *statements) Admit(ctx context.Context, st postgres.Statement, held func(postgres.Held)) (string, error) {
-	var id string
-	err := g.admit(ctx, st.Action, st.Text, st.Facts, held, &id)
-	return id, err
+	w := &sqlWitness{statements: g, tell: held, form: g.form(st), apart: st.Apart}
+	err := g.admit(ctx, Operation{Action: st.Action, Text: st.Text, Facts: w.form.facts, Memo: &w.form.memo}, w)
+	return w.id, err
 }
 
-// admit puts an operation through the gate. Id, if not nil, gets the operation's.
-func (g *statements) admit(ctx context.Context, action, text string, facts map[string]any, held func(postgres.Held), id *string) error {
+// form is what is remembered of statements like st.
+func (g *statements) form(st postgres.Statement) *sqlForm {
+	if f, ok := st.Form.Memory.(*sqlForm); ok {
+		return f
+	}
+	f := &sqlForm{facts: maps.Clone(st.Facts), text: g.maskText(st.Form.Text)}
+	f.facts["source"] = g.c.source.String()
+	f.masked = g.maskFacts(f.facts)
+	st.Form.Memory = f
+	return f
+}
+
+// admit puts an operation of the session through the gate.
+func (g *statements) admit(ctx context.Context, op Operation, w *sqlWitness) error {
 	s := g.session
-	facts["source"] = s.c.source.String()
-	err := s.c.srv.o.Gate.Admit(ctx, Operation{
-		SessionID: s.id, ConnectionID: s.c.id, Principal: s.c.principal, Target: s.route.target.Target,
-		Action: action, Text: text, Facts: facts, Justification: s.asked.reason,
-	}, &sqlWitness{statements: g, tell: held, id: id})
+	op.SessionID, op.ConnectionID, op.Principal, op.Target = s.id, s.c.id, s.c.principal, s.route.target.Target
+	op.Justification = s.asked.reason
+	if w.form == nil {
+		op.Facts["source"] = s.c.source.String()
+	}
+	err := s.c.srv.o.Gate.Admit(ctx, op, w)
 	if why := cause(s.ctx); err != nil && why != nil {
 		return why
 	}
@@ -154,79 +173,79 @@ func jsonLine(n notice) string {
 	return string(b)
 }
 
-// A sqlWitness is the witness of one statement.
+// A sqlWitness is the witness of one statement, or of the session.
 type sqlWitness struct {
 	*statements
-	tell func(postgres.Held)
-	id   *string
+	tell  func(postgres.Held)
+	form  *sqlForm // nil: it is about the session
+	apart string   // see [postgres.Statement]
+	id    string   // of the operation
 }
 
-// Decided writes the decision down: into the recording at once, and into the ledger with others, unless
-// somebody will look for it there.
+// Decided writes the decision down: into the recording before anything of the statement is sent, and into the
+// ledger with others, unless somebody will look for it there.
 func (w *sqlWitness) Decided(op Operation, d policies.Decision) error {
 	s := w.session
-	if w.id != nil {
-		*w.id = op.ID
-	}
-	if s.recording == nil || d.Effect != policies.EffectAllow {
-		w.flush()
+	w.id = op.ID
+	if s.recording == nil || w.form == nil || d.Effect != policies.EffectAllow {
+		w.late.flush(w.statements, true)
 		return s.Decided(op, d)
 	}
 	s.opMu.Lock()
 	s.sequence++
 	sequence := s.sequence
 	s.opMu.Unlock()
-	now := time.Now()
-	text, facts := s.maskText(op.Text), s.maskFacts(op.Facts)
-	if err := s.recorded(s.recording.Note("op", map[string]any{
-		"id": op.ID, "action": op.Action, "text": text, "facts": facts,
-		"decision": effectOf(d), "policy": firstRef(d).ID, "why": d.Why,
-	})); err != nil {
+	now, policy, text := time.Now(), firstRef(d).ID, w.masked(op.Text)
+	note := operationNote{ID: op.ID, Action: op.Action, Text: text, Decision: effectOf(d), Policy: policy, Like: w.form.noted}
+	if note.Like == "" {
+		note.Facts, note.Why = w.form.withText(text), d.Why
+	}
+	if err := s.recorded(s.recording.Later(func(l replay.Lines) error { return l.Note("op", note) })); err != nil {
 		return err
 	}
-	w.later(&ledger.Operation{
+	if w.form.noted == "" {
+		w.form.noted = op.ID
+	}
+	row := &lateRow{form: w.form, text: text, apart: w.apart, folds: true, Operation: ledger.Operation{
 		ID: op.ID, SessionID: s.id, Sequence: sequence, Offset: now.Sub(s.started), Time: now, Action: op.Action,
-		Text: show(text), Facts: facts, Decision: effectOf(d), Policy: firstRef(d).ID,
-	})
+		Decision: note.Decision, Policy: policy,
+	}}
+	if text != op.Text { // something is masked
+		row.apart, row.folds = strings.CutPrefix(text, w.form.text)
+	}
+	w.late.add(w.statements, row)
 	return nil
 }
 
-// later keeps a row for the ledger.
-func (g *statements) later(o *ledger.Operation) {
-	g.rows.Lock()
-	g.late = append(g.late, o)
-	n := len(g.late)
-	if n == 1 {
-		g.timer = time.AfterFunc(ledgerWait, g.flush)
+// An operationNote is a statement in the recording. Its facts are those of the one it is like, but for the text.
+type operationNote struct {
+	Action   string         `json:"action"`
+	Decision string         `json:"decision"`
+	Facts    map[string]any `json:"facts,omitempty"`
+	ID       string         `json:"id"`
+	Like     string         `json:"like,omitempty"`
+	Policy   string         `json:"policy"`
+	Text     string         `json:"text"`
+	Why      string         `json:"why,omitempty"`
+}
+
+// withText are the masked facts of one statement.
+func (f *sqlForm) withText(text string) map[string]any {
+	facts := maps.Clone(f.masked)
+	facts["text"] = text
+	return facts
+}
+
+// masked is maskText for the goroutine that admits.
+func (g *statements) masked(text string) string {
+	if g.texts == nil {
+		g.texts = g.c.srv.o.Masks.Stream(mask.StreamOptions{Style: g.maskStyle()})
 	}
-	g.rows.Unlock()
-	if n >= ledgerRows {
-		g.flush()
-	}
+	return string(g.texts.Whole(make([]byte, 0, len(text)), []byte(text)))
 }
 
 // Close stores what waits.
-func (g *statements) Close() { g.flush() }
-
-// flush stores the rows that wait. A ledger that cannot store them ends the session.
-func (g *statements) flush() {
-	g.rows.Lock()
-	defer g.rows.Unlock()
-	if len(g.late) == 0 {
-		return
-	}
-	g.timer.Stop()
-	rows := make([]ledger.Operation, len(g.late))
-	for i, o := range g.late {
-		rows[i] = *o
-	}
-	g.late = nil
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(g.ctx), ledgerTimeout)
-	defer cancel()
-	if err := g.c.srv.o.Ledger.AddOperations(ctx, rows); err != nil {
-		g.cancel(fmt.Errorf("ledger: %w", err))
-	}
-}
+func (g *statements) Close() { g.late.flush(g, true) }
 
 // Held tells the client, by a notice, that a human has been asked.
 func (w *sqlWitness) Held(op Operation, h policies.Hold) {
@@ -265,17 +284,28 @@ func (w *sqlWitness) Answered(op Operation, h policies.Hold, refused error) erro
 		return err
 	}
 	by := "approved by " + approvedBy(h)
-	w.rows.Lock()
+	w.mu.Lock()
 	if w.let == nil {
 		w.let = map[string]string{}
 	}
 	w.let[op.ID] = by
-	w.rows.Unlock()
+	w.mu.Unlock()
 	w.tell(postgres.Held{Message: by})
 	if op.Action == "session:open" || op.Action == "unmask" {
 		w.endWithGrant(op, h)
 	}
 	return nil
+}
+
+// A resultNote is how a statement ended, in the recording.
+type resultNote struct {
+	Op     string  `json:"op"`
+	Tag    string  `json:"tag"`
+	Code   string  `json:"code"`
+	Rows   int64   `json:"rows"`
+	Bytes  int64   `json:"bytes"`
+	Masked int64   `json:"masked"`
+	MS     float64 `json:"ms"`
 }
 
 // Done notes how a statement ended.
@@ -284,41 +314,34 @@ func (g *statements) Done(r postgres.Result) error {
 	if r.Code != "" {
 		outcome = "error " + r.Code
 	}
-	g.rows.Lock()
-	known := false
+	g.mu.Lock()
 	if by, ok := g.let[r.ID]; ok {
 		outcome = by + ": " + outcome
 		delete(g.let, r.ID)
 	}
-	for _, o := range g.late {
-		if o.ID == r.ID {
-			o.Outcome, known = outcome, true
-		}
-	}
-	g.rows.Unlock()
+	g.mu.Unlock()
 	if r.Masked > 0 {
 		g.recording.Masked(int(r.Masked))
 	}
-	if err := g.recorded(g.recording.Note("result", map[string]any{
-		"op": r.ID, "tag": r.Tag, "code": r.Code, "rows": r.Rows, "bytes": r.Bytes, "masked": r.Masked, "ms": float64(r.Duration.Microseconds()) / 1000,
-	})); err != nil {
+	note := resultNote{Op: r.ID, Tag: r.Tag, Code: r.Code, Rows: r.Rows, Bytes: r.Bytes, Masked: r.Masked, MS: float64(r.Duration.Microseconds()) / 1000}
+	if err := g.recorded(g.recording.Later(func(l replay.Lines) error { return l.Note("result", note) })); err != nil {
 		return err
 	}
-	if known {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(g.ctx), ledgerTimeout)
-	defer cancel()
-	if err := g.c.srv.o.Ledger.SetOutcome(ctx, r.ID, outcome); err != nil {
-		return fmt.Errorf("ledger: %w", err)
-	}
-	return nil
+	return g.late.done(g, r.ID, outcome)
 }
 
 // Show puts what a player shows into the recording; psql's sessions show themselves.
 func (g *statements) Show(text []byte) error {
-	if !g.own {
+	if !g.own || len(text) == 0 || g.recording == nil {
 		return nil
 	}
-	return g.recordOutput(replay.Stdout, text)
+	return g.recorded(g.recording.Later(func(l replay.Lines) error { return l.Output(replay.Stdout, text) }))
+}
+
+// Commit writes what was noted and shown.
+func (g *statements) Commit() error {
+	if g.recording == nil {
+		return nil
+	}
+	return g.recorded(g.recording.Commit())
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -70,6 +71,9 @@ func (b *backend) show() error {
 	if len(b.out) == 0 {
 		return nil
 	}
+	if err := b.s.guard.Commit(); err != nil {
+		return err
+	}
 	err := b.s.out.write(b.out)
 	b.out = b.out[:0]
 	if cap(b.out) > 8*largeBuffer {
@@ -91,9 +95,9 @@ func (b *backend) message(m []byte) error {
 	case 'S', 'N', 'A': // at any time
 		return b.anytime(m)
 	case 'D':
-		return b.row(m)
+		return b.rows(b.in.more(m))
 	case 'd':
-		return b.copyData(m)
+		return b.copied(b.in.more(m))
 	}
 	s := b.s
 	s.mu.Lock()
@@ -417,17 +421,16 @@ func (s *session) touching() bool {
 	return s.queue[0].touches()
 }
 
-// row takes one row.
-func (b *backend) row(m []byte) error {
+// rows takes rows that follow each other.
+func (b *backend) rows(m []byte) error {
 	s := b.s
 	s.mu.Lock()
-	var op *operation
 	if len(s.queue) == 0 || s.queue[0].refusal != nil {
 		s.mu.Unlock()
 		return errUnasked
 	}
 	e := s.queue[0]
-	op = e.op()
+	op := e.op()
 	if b.plan == nil {
 		if e.kind != owedExecute {
 			s.mu.Unlock()
@@ -437,20 +440,41 @@ func (b *backend) row(m []byte) error {
 		b.shown.begin(op, b.plan)
 	}
 	s.mu.Unlock()
+	if op == nil {
+		op = &operation{} // counts for nobody
+	}
+	for len(m) > 0 && (s.clear || !b.plan.fast() || b.shown.wants()) {
+		n := 1 + int(binary.BigEndian.Uint32(m[1:]))
+		if err := b.row(m[:n], op); err != nil {
+			return err
+		}
+		m = m[n:]
+	}
+	if len(m) == 0 {
+		return nil
+	}
+	out, n, masked, err := b.values.rowsOf(b.out, m, b.plan)
+	if err != nil {
+		return err
+	}
+	b.out = out
+	b.shown.count += n
+	op.count(n, len(m), masked)
+	return nil
+}
+
+// row takes one row.
+func (b *backend) row(m []byte, op *operation) error {
 	row, masked, err := b.values.row(m, b.plan)
 	if err != nil {
 		return err
 	}
 	b.shown.row(row)
-	if s.clear {
+	if b.s.clear {
 		row = m
 	}
 	b.out = append(b.out, row...)
-	if op != nil {
-		op.rows++
-		op.bytes += int64(len(m))
-		op.masked += int64(masked)
-	}
+	op.count(1, len(m), masked)
 	return nil
 }
 
@@ -466,8 +490,8 @@ func (b *backend) portalPlan(po *portal) *plan {
 	return po.plan
 }
 
-// copyData takes rows of COPY ... TO STDOUT.
-func (b *backend) copyData(m []byte) error {
+// copied takes rows of COPY ... TO STDOUT that follow each other.
+func (b *backend) copied(m []byte) error {
 	s := b.s
 	s.mu.Lock()
 	if len(s.queue) == 0 || b.copying == nil {
@@ -476,18 +500,33 @@ func (b *backend) copyData(m []byte) error {
 	}
 	op := s.queue[0].op()
 	s.mu.Unlock()
-	row, masked := b.copying.data(m)
-	b.shown.copied(row)
-	if s.clear {
-		row = m
+	if op == nil {
+		op = &operation{} // counts for nobody
 	}
-	b.out = append(b.out, row...)
-	if op != nil {
-		op.bytes += int64(len(m))
-		op.masked += int64(masked)
-		op.rows++
+	for len(m) > 0 && (s.clear || b.copying.header || b.shown.wantsCopied()) {
+		n := 1 + int(binary.BigEndian.Uint32(m[1:]))
+		row, masked := b.copying.data(m[:n])
+		b.shown.copied(row)
+		if s.clear {
+			row = m[:n]
+		}
+		b.out = append(b.out, row...)
+		op.count(1, n, masked)
+		m = m[n:]
+	}
+	if len(m) > 0 {
+		out, n, masked := b.copying.rows(b.out, m)
+		b.out = out
+		op.count(n, len(m), masked)
 	}
 	return nil
+}
+
+// count adds rows that came.
+func (op *operation) count(rows, bytes, masked int) {
+	op.rows += int64(rows)
+	op.bytes += int64(bytes)
+	op.masked += int64(masked)
 }
 
 // rowsEnd shows what there was of rows.

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"unicode/utf8"
 
@@ -102,6 +103,114 @@ func (c *copyOut) data(m []byte) ([]byte, int) {
 	return c.row, 1
 }
 
+// rows masks rows that follow each other as data does each, in place as far as possible, and appends them to out. It
+// returns how many there were, and how many changed.
+func (c *copyOut) rows(out, m []byte) ([]byte, int, int) {
+	k, b := c.k, &c.k.block
+	b.reset()
+	for at := 0; at < len(m); {
+		end := at + 1 + int(binary.BigEndian.Uint32(m[at+1:]))
+		b.row(at)
+		b.whole[len(b.whole)-1] = !c.prepare(m[at+header:end], at+header)
+		at = end
+	}
+	k.patch(m, func(_ *place, was []byte) []byte { return k.look(was) })
+	n := len(b.rows)
+	out, _, _ = b.emit(out, m, func(i int, row []byte) ([]byte, int, error) {
+		row, n := c.data(row)
+		b.masked[i] = b.masked[i] || n > 0
+		return row, n, nil
+	})
+	masked := 0
+	for _, changed := range b.masked {
+		if changed {
+			masked++
+		}
+	}
+	b.give()
+	return out, n, masked
+}
+
+// prepare goes through one row of a block. It reports false when the row has to be made anew.
+func (c *copyOut) prepare(row []byte, from int) bool {
+	b := &c.k.block
+	at := len(b.rows) - 1
+	line := bytes.TrimRight(row, "\r\n")
+	if !c.whole && c.styles == nil {
+		return b.keep(row, from, at, textOID)
+	}
+	escape := byte('\\')
+	if c.csv() {
+		if escape = '"'; c.o.Quote != "" {
+			escape = c.o.Quote[0]
+		}
+	}
+	delimiter := c.delimiter()
+	if bytes.IndexByte(line, escape) >= 0 || bytes.IndexByte(line, '\\') >= 0 || delimiter == '*' {
+		return false // cut and fields know how
+	}
+	places, looked := len(b.places), len(b.looked)
+	i := 0
+	for start := 0; ; i++ {
+		n := bytes.IndexByte(line[start:], delimiter)
+		f := line[start:]
+		if n >= 0 {
+			f = f[:n]
+		}
+		if !c.field(f, i, from+start, at) {
+			b.places, b.looked = b.places[:places], b.looked[:looked]
+			return false
+		}
+		if n < 0 {
+			break
+		}
+		start += n + 1
+	}
+	if c.styles != nil && i+1 != len(c.styles) {
+		b.places, b.looked = b.places[:places], b.looked[:looked]
+		return false
+	}
+	return true
+}
+
+// field masks one field as mask does, or keeps it to be looked at.
+func (c *copyOut) field(f []byte, i, from, row int) bool {
+	if string(f) == c.null() {
+		return true
+	}
+	s := c.style(i)
+	if s == nil {
+		return c.k.block.keep(f, from, row, textOID)
+	}
+	if bytes.ContainsAny(f, "\"'\n\r") {
+		return false
+	}
+	changed, ok := inPlace(f, *s)
+	if changed > 0 {
+		c.k.block.masked[row] = true
+	}
+	return ok
+}
+
+// null is how NULL is written.
+func (c *copyOut) null() string {
+	if c.o.Null == "" && !c.csv() {
+		return `\N`
+	}
+	return c.o.Null
+}
+
+// style is that of a field; nil: it is not protected.
+func (c *copyOut) style(i int) *style {
+	if c.whole {
+		return &wholeStyle
+	}
+	if i < len(c.styles) {
+		return c.styles[i]
+	}
+	return nil
+}
+
 // fields masks a row field by field.
 func (c *copyOut) fields(row []byte) []byte {
 	end := len(row)
@@ -157,7 +266,7 @@ func (c *copyOut) cut(line []byte) (f, rest []byte) {
 		case c.csv() && ch == quote:
 			inside = !inside
 		case ch == delimiter && !inside:
-			return line[:i], append([]byte{}, line[i+1:]...)
+			return line[:i], line[i+1:]
 		}
 	}
 	return line, nil
@@ -165,21 +274,13 @@ func (c *copyOut) cut(line []byte) (f, rest []byte) {
 
 // mask replaces one field, as it is written. NULL stays what it is.
 func (c *copyOut) mask(f []byte, i int) []byte {
-	null := c.o.Null
-	if null == "" && !c.csv() {
-		null = `\N`
-	}
+	null := c.null()
 	if string(f) == null {
 		return f
 	}
-	var s *style
-	if c.whole {
-		s = &wholeStyle
-	} else if i < len(c.styles) {
-		s = c.styles[i]
-	}
+	s := c.style(i)
 	if s == nil {
-		return append([]byte{}, c.k.look(f)...)
+		return c.k.look(f)
 	}
 	if *s == styleNull {
 		return []byte(null)

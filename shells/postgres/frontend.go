@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,8 @@ type frontend struct {
 	skip    bool        // a part of the pipeline was refused: nothing more of it until Sync
 	crashes int         // of the parser, by this session
 	touched bool        // something before may have touched protected relations
+	seen    map[*sql.Statement]*understood
+	said    bool // the guard was told what Commit has to make last
 }
 
 // maxBatch is how much of a pipeline is kept back until its Sync. What is longer is sent in parts.
@@ -75,6 +78,12 @@ func (s *session) complain(err error) {
 func (f *frontend) send() error {
 	if len(f.buf) == 0 {
 		return nil
+	}
+	if f.said {
+		if err := f.s.guard.Commit(); err != nil {
+			return err
+		}
+		f.said = false
 	}
 	_, err := f.s.server.Write(f.buf)
 	f.buf = f.buf[:0]
@@ -341,41 +350,91 @@ func setsCutting(st *sql.Statement) (direct, ends bool) {
 	return direct, false
 }
 
-// admit puts one statement before the guard. Values are those bound to it.
-func (f *frontend) admit(st *sql.Statement, text string, values []string) (*operation, error) {
+// understood is all that decides on a statement but the values that are bound to it.
+type understood struct {
+	st      *sql.Statement
+	names   *names // that it was understood by
+	touches bool   // it may touch protected relations
+	facts   map[string]any
+	form    *Form
+}
+
+// maxSeen bounds how many statements of a session are kept understood.
+const maxSeen = 256
+
+// understand finds out what st may do. What was understood before is, by the same catalog, understood.
+func (f *frontend) understand(st *sql.Statement, text string) (*understood, error) {
 	s := f.s
-	st, text = f.resolve(st, text)
-	for i, v := range values {
-		text += fmt.Sprintf("\n-- $%d = %s", i+1, v)
-	}
-	facts := st.Context(text)
-	op := &operation{st: st, text: text}
 	n, err := s.catalog.names(s.ctx)
 	if err != nil {
 		return nil, fmt.Errorf("decide on a statement: %w", err)
 	}
-	m := n.explain(st, s.guarded)
-	op.touches = m.protected || s.guarded && s.f.touched && (st.Verb == "FETCH" || st.Verb == "MOVE")
-	s.f.touched = s.f.touched || op.touches
-	if s.guarded {
-		op.names = n
+	key := st
+	if st.Like != nil {
+		key = st.Like
 	}
+	if u := f.seen[key]; u != nil && u.names == n {
+		return u, nil
+	}
+	resolved, text := f.resolve(st, text)
+	m := n.explain(resolved, s.guarded)
+	facts := resolved.Context(text)
+	delete(facts, "text")
 	facts["relations"] = union(facts["relations"].([]string), m.relations)
 	facts["opaque"], facts["database"], facts["login"] = len(m.opaque) > 0, s.db, s.login
-	if len(m.opaque) > 0 {
-		facts["why"] = union(st.Why, m.opaque)
-	} else {
-		facts["why"] = append([]string{}, st.Why...)
+	facts["why"] = union(resolved.Why, m.opaque)
+	u := &understood{st: resolved, names: n, touches: m.protected, facts: facts, form: &Form{Text: text}}
+	if resolved != st {
+		return u, nil // what a name means may change
 	}
-	if st.CopyOut != nil && st.CopyOut.Format == "binary" && !s.clear {
-		return nil, &Refusal{Message: "COPY in binary format cannot be masked, so it is not let through", Hint: "Use FORMAT text or csv."}
+	if f.seen == nil || len(f.seen) >= maxSeen {
+		f.seen = map[*sql.Statement]*understood{}
 	}
-	op.id, err = f.ask(Statement{Action: st.Action, Text: text, Facts: facts})
+	f.seen[key] = u
+	return u, nil
+}
+
+// admit puts one statement before the guard. Values are those bound to it.
+func (f *frontend) admit(st *sql.Statement, text string, values []string) (*operation, error) {
+	s := f.s
+	u, err := f.understand(st, text)
 	if err != nil {
 		return nil, err
 	}
+	if u.st.Verb == "EXECUTE" || st.Verb == "EXECUTE" {
+		text = u.form.Text // with what it executes
+	}
+	apart := withValues(st.Numbers, values)
+	op := &operation{st: u.st, text: withValues(text, values)}
+	op.touches = u.touches || s.guarded && f.touched && (u.st.Verb == "FETCH" || u.st.Verb == "MOVE")
+	f.touched = f.touched || op.touches
+	if s.guarded {
+		op.names = u.names
+	}
+	if c := u.st.CopyOut; c != nil && c.Format == "binary" && !s.clear {
+		return nil, &Refusal{Message: "COPY in binary format cannot be masked, so it is not let through", Hint: "Use FORMAT text or csv."}
+	}
+	op.id, err = f.ask(Statement{Action: u.st.Action, Text: op.text, Facts: u.facts, Form: u.form, Apart: apart})
+	if err != nil {
+		return nil, err
+	}
+	f.said = true
 	op.began = time.Now()
 	return op, nil
+}
+
+// withValues writes bound values below a statement.
+func withValues(text string, values []string) string {
+	if len(values) == 0 {
+		return text
+	}
+	b := append(make([]byte, 0, len(text)+32*len(values)), text...)
+	for i, v := range values {
+		b = append(b, "\n-- $"...)
+		b = strconv.AppendInt(b, int64(i+1), 10)
+		b = append(append(b, " = "...), v...)
+	}
+	return string(b)
 }
 
 // ask asks the guard. While a human is asked, the client may cancel or leave.

@@ -167,6 +167,9 @@ type Guard interface {
 	Done(r Result) error
 	// Show appends to what a player shows of the session. It is masked already.
 	Show(text []byte) error
+	// Commit makes last what was said before by the same goroutine: nothing of an admitted statement is
+	// sent, and nothing that it led to is shown, before Commit has returned nil.
+	Commit() error
 	// Close is called when the session has ended, and after that nothing is.
 	Close()
 	// Clear is whether the client may see what would be masked; the record never has it.
@@ -184,8 +187,17 @@ type Opening struct {
 // A Statement is put before the guard.
 type Statement struct {
 	Action string
-	Text   string // the exact statement; for a portal, with the bound values below it
-	Facts  map[string]any
+	Text   string         // the exact statement; for a portal, with the bound values below it
+	Facts  map[string]any // without the text; never to be changed
+	Form   *Form
+	Apart  string // what of the text is not that of all statements of its form: numbers in it, and values bound to it
+}
+
+// A Form is what statements of a session have in common that differ in nothing but their numbers and the values bound
+// to them: their action, and their facts.
+type Form struct {
+	Text   string // of the first, without values that are bound
+	Memory any    // of the guard's, for the goroutine that calls Admit
 }
 
 // Held is told to the client while a human is asked. Lines are for people; JSON, if not empty, is for programs.

@@ -46,9 +46,10 @@ func TestMain(m *testing.M) {
 
 // A guard of tests decides by what its functions say, and remembers.
 type guard struct {
-	open  func(Opening) error
-	admit func(context.Context, Statement, func(Held)) error
-	clear bool
+	open   func(Opening) error
+	admit  func(context.Context, Statement, func(Held)) error
+	commit func() error
+	clear  bool
 
 	mu    sync.Mutex
 	asked []Statement
@@ -86,6 +87,14 @@ func (g *guard) Show(text []byte) error {
 	defer g.mu.Unlock()
 	g.shown.Write(text)
 	return nil
+}
+
+// Commit fails when something says so.
+func (g *guard) Commit() error {
+	if g.commit == nil {
+		return nil
+	}
+	return g.commit()
 }
 
 func (g *guard) Close() {}

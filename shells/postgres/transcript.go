@@ -65,6 +65,9 @@ func (t *transcript) row(m []byte) {
 	t.rows = append(t.rows, row)
 }
 
+// wants tells whether the next row is one that is shown.
+func (t *transcript) wants() bool { return t.count < shownRows }
+
 // cell is a value as one short line.
 func cell(v []byte) string {
 	long := len(v) > 4*shownWidth
@@ -82,6 +85,9 @@ func cell(v []byte) string {
 	}
 	return s
 }
+
+// wantsCopied tells whether the next row of COPY is one that is shown.
+func (t *transcript) wantsCopied() bool { return t.raw <= shownBytes }
 
 // copied takes a masked row of COPY.
 func (t *transcript) copied(m []byte) {

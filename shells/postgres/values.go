@@ -19,7 +19,10 @@ import (
 	"github.com/sallyport-ssh/sallyport/filters/mask"
 )
 
-const textOID = pgtype.TextOID
+const (
+	textOID  = pgtype.TextOID
+	byteaOID = pgtype.ByteaOID
+)
 
 // A field is a column of a result.
 type field struct {
@@ -86,6 +89,7 @@ type columnPlan struct {
 	typ    uint32
 	binary bool
 	what   shape
+	way    way // of a block's values
 }
 
 // planFor decides, column by column. Formats replaces the fields' own, as Bind says; nil keeps them.
@@ -102,6 +106,7 @@ func (k *masker) planFor(columns []field, formats []int16, op *operation, guarde
 		if guarded {
 			c.style = originStyle(f, op, p.whole)
 		}
+		c.way = c.wayOf()
 		p.plain = p.plain && c.style == nil && (!c.binary || c.what == shapeText) && f.typ != pgtype.ByteaOID
 		p.columns, p.names = append(p.columns, c), append(p.names, f.name)
 	}
@@ -204,7 +209,9 @@ func shapeOf(types *pgtype.Map, typ uint32) shape {
 
 // A masker looks through values. It is used by one goroutine.
 type masker struct {
+	engine *mask.Engine
 	stream *mask.Stream
+	block  block
 	key    []byte // of tokens
 	types  *pgtype.Map
 	shapes map[uint32]shape
@@ -214,7 +221,7 @@ type masker struct {
 }
 
 func (k *masker) init(e *mask.Engine, key []byte) {
-	k.key = key
+	k.key, k.engine = key, e
 	k.stream = e.Stream(mask.StreamOptions{})
 	k.types = sharedTypes
 	k.shapes = map[uint32]shape{}
@@ -225,7 +232,7 @@ var sharedTypes = pgtype.NewMap()
 
 // look returns p masked as text. The result is valid until the next call.
 func (k *masker) look(p []byte) []byte {
-	k.looked = k.stream.Close(k.stream.Append(k.looked[:0], p))
+	k.looked = k.stream.Whole(k.looked[:0], p)
 	return k.looked
 }
 
@@ -273,17 +280,17 @@ func appendValue(out, v []byte) []byte {
 	return append(out, v...)
 }
 
-// suspicious looks through all values of a row at once. Between two stands a newline, as it does before the
-// first and after the last: so each is seen as if alone, and what is found can only be more.
+// suspicious tells whether a detector would look closer at anything in a row. Between two values stands a newline, as
+// it does before the first and after the last, so each is seen as if alone.
 func (k *masker) suspicious(b *body, n int) bool {
-	k.joined = k.joined[:0]
+	k.joined = append(k.joined[:0], '\n')
 	for range n {
 		k.joined = append(append(k.joined, b.value()...), '\n')
 	}
 	if b.bad || len(b.p) > 0 {
 		return true // the slow way says what is wrong
 	}
-	return !bytes.Equal(k.look(k.joined), k.joined)
+	return bytes.IndexByte(k.joined, 0x1b) >= 0 || k.engine.Next(k.joined, 0) < len(k.joined)
 }
 
 // column masks one value that is not NULL; nil makes it NULL.
@@ -346,7 +353,7 @@ func (k *masker) token(v []byte) []byte {
 	return fmt.Appendf(nil, "masked:%x", h.Sum(nil)[:6])
 }
 
-// text masks a value in text format.
+// text masks a value in text format. The result is valid until the next call.
 func (k *masker) text(v []byte, typ uint32) []byte {
 	what := k.shapeOf(typ)
 	if what == shapeHarmless {
@@ -367,7 +374,7 @@ func (k *masker) text(v []byte, typ uint32) []byte {
 			return []byte(`"***"`)
 		}
 	}
-	return slices.Clone(masked)
+	return masked
 }
 
 // hexadecimal masks bytea as the server writes it.

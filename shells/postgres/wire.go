@@ -70,6 +70,19 @@ func (f *frames) next() ([]byte, error) {
 	}
 }
 
+// more extends m, which next has just returned, by the messages of the same type that follow it in the buffer.
+func (f *frames) more(m []byte) []byte {
+	from := f.start - len(m)
+	for f.start < f.end && f.buf[f.start] == m[0] {
+		n, err := f.pending()
+		if err != nil || n == 0 || f.end-f.start < n {
+			break
+		}
+		f.start += n
+	}
+	return f.buf[from:f.start]
+}
+
 // fill reads more, into a buffer that can hold need bytes.
 func (f *frames) fill(need int) error {
 	have := f.end - f.start
