@@ -20,7 +20,7 @@ const (
 	maxWhy      = 500
 )
 
-var annotationNames = []string{"id", "hold", "wait", "grant", "reason", "quorum", "escalate", "advance", "why"}
+var annotationNames = []string{"id", "hold", "wait", "grant", "reason", "quorum", "escalate", "advance", "record", "why"}
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/+-]{0,79}$`)
 
@@ -30,6 +30,7 @@ type annotations struct {
 	why   string
 	holds bool
 	terms Terms // if holds
+	input bool  // what is typed in a session that it lets in is recorded
 
 	escalate []Escalation
 }
@@ -56,10 +57,10 @@ func readAnnotations(permit bool, given map[string]string) (annotations, []*anno
 		}
 		if name != "id" && name != "why" {
 			if !permit {
-				fail(name, "a forbid always denies; write a permit with @hold", "only a permit can hold")
+				fail(name, "a forbid always denies; write it on a permit", "only a permit can have it")
 				continue
 			}
-			if !a.holds {
+			if !a.holds && name != "record" {
 				fail(name, `add @hold("group"), or remove it`, "means nothing without @hold")
 				continue
 			}
@@ -115,6 +116,10 @@ func (a *annotations) read(name, value string) (what, hint string) {
 		a.terms.Reason = true
 		if value != "required" {
 			return fmt.Sprintf("%q is not known", value), `write @reason("required"), or remove it`
+		}
+	case "record":
+		if a.input = value == "input"; !a.input {
+			return fmt.Sprintf("%q is not known", value), `write @record("input"), or remove it: all else is recorded always`
 		}
 	case "quorum":
 		n, err := strconv.Atoi(value)

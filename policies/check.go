@@ -25,7 +25,17 @@ func (p *policy) check() Problems {
 	}
 	problems = append(problems, p.checkHas()...)
 	problems = append(problems, p.checkNames()...)
+	problems = append(problems, p.checkRecord()...)
 	return dedupe(append(problems, p.checkValues()...))
+}
+
+// checkRecord finds a policy that asks for a record of sessions and lets none in.
+func (p *policy) checkRecord() Problems {
+	if !p.input || p.scopeHas(words().actions["session:open"]) {
+		return nil
+	}
+	return Problems{p.problem(find(p.source, p.start, p.end, "@", "record"), "@record: the policy lets no session in",
+		`write it on a permit whose action may be Action::"session:open"`)}
 }
 
 func flatten(err error) []error {

@@ -15,6 +15,9 @@ func TestBadPolicies(t *testing.T) {
 	}{
 		{"a mistyped fact", run + `context.clases.contains("read") };`, "1:70", `unknown fact context.clases; did you mean "classes"?`},
 		{"a mistyped annotation", `@hold("approvers") @grants("1h") permit (principal, action, resource);`, "1:20", `did you mean "grant"?`},
+		{"a record of what is not known", `@record("keys") permit (principal, action, resource);`, "1:1", `write @record("input")`},
+		{"a record that a forbid asks for", `@record("input") forbid (principal, action, resource);`, "1:1", "only a permit can have it"},
+		{"a record of what is no session", `@record("input") permit (principal, action in Action::"file", resource);`, "1:1", "the policy lets no session in"},
 		{"a mistyped type", `permit (principal in Groop::"users", action, resource);`, "1:22", `did you mean "Group"?`},
 		{"a mistyped action", `permit (principal, action == Action::"command:rn", resource);`, "1:38", `did you mean "command:run"?`},
 		{"a fact of another action", `permit (principal, action == Action::"session:open", resource) when { context.text == "x" };`, "1:71", "context.text is not a fact of session:open"},

@@ -123,9 +123,9 @@ func (c *Comparison) note(p Past, was, is string, wasBy, isBy []string) {
 // verdict is a decision as far as anybody would notice a difference.
 func verdict(d Decision) string {
 	if d.Effect != EffectHold {
-		return d.Effect.String()
+		return d.Effect.String() + recordsInput(d)
 	}
-	text := "hold for " + d.Terms.String() + ", " + d.Terms.Wait.String()
+	text := "hold for " + d.Terms.String() + ", " + d.Terms.Wait.String() + recordsInput(d)
 	if d.Terms.Reason {
 		text += ", with a reason"
 	}
@@ -141,6 +141,13 @@ func verdict(d Decision) string {
 		text += ", in advance " + d.Terms.Advance.String()
 	}
 	return text
+}
+
+func recordsInput(d Decision) string {
+	if d.RecordInput {
+		return ", records input"
+	}
+	return ""
 }
 
 func decidedBy(d Decision) []string {

@@ -41,9 +41,11 @@ func (s *Set) Decide(r Request) (d Decision) {
 // judge turns Cedar's answer into a decision.
 func (s *Set) judge(r Request, permitted bool, diagnostic cedar.Diagnostic) Decision {
 	var deciding, holding []*policy
+	input := false
 	for _, reason := range diagnostic.Reasons {
 		p := s.byID[reason.PolicyID]
 		deciding = append(deciding, p)
+		input = input || p.input
 		if p.holds {
 			holding = append(holding, p)
 		}
@@ -56,9 +58,11 @@ func (s *Set) judge(r Request, permitted bool, diagnostic cedar.Diagnostic) Deci
 	case !permitted:
 		return Decision{Policies: refs(deciding), Why: whyOf(deciding, "forbidden by policy "+ids(deciding))}
 	case len(holding) > 0:
-		return hold(holding)
+		d := hold(holding)
+		d.RecordInput = input
+		return d
 	}
-	return Decision{Effect: EffectAllow, Policies: refs(deciding), Why: whyOf(deciding, "permitted by policy "+ids(deciding))}
+	return Decision{Effect: EffectAllow, RecordInput: input, Policies: refs(deciding), Why: whyOf(deciding, "permitted by policy "+ids(deciding))}
 }
 
 func hold(holding []*policy) Decision {

@@ -76,6 +76,9 @@ func (e Explanation) String() string {
 	if d.Effect == EffectHold {
 		fmt.Fprintf(&b, "\nterms\n%s", d.Terms.table())
 	}
+	if d.RecordInput {
+		b.WriteString("\nwhat is typed in the session is recorded as well\n")
+	}
 	fmt.Fprintf(&b, "\nrequest\n%s", e.table())
 	if len(e.Facts) > 0 {
 		fmt.Fprintf(&b, "\nfacts\n%s", factsTable(e.Facts))

@@ -241,11 +241,13 @@ func parseOptional(s string) (time.Duration, error) {
 // Decision is the answer to a request. Policies are those that made it: the forbids of a deny, the holding permits of
 // a hold, the permits of an allow; none where nothing permitted. Why is one line for people, and names no secret.
 type Decision struct {
-	Effect   Effect   `json:"effect"`
-	Policies []Ref    `json:"policies,omitempty"`
-	Terms    Terms    `json:"terms,omitzero"` // of a hold
-	Why      string   `json:"why"`
-	Errors   []string `json:"errors,omitempty"` // what went wrong while deciding; always with a deny
+	Effect   Effect `json:"effect"`
+	Policies []Ref  `json:"policies,omitempty"`
+	Terms    Terms  `json:"terms,omitzero"` // of a hold
+	// RecordInput: a session that is let in by this has what is typed in it recorded, too.
+	RecordInput bool     `json:"record_input,omitempty"`
+	Why         string   `json:"why"`
+	Errors      []string `json:"errors,omitempty"` // what went wrong while deciding; always with a deny
 }
 
 // Source is the text of one policy file.

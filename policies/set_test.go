@@ -40,7 +40,7 @@ func TestParseErrors(t *testing.T) {
 		{"unknown kind", `permit (principal, action, resource) when { resource.kind == "k8s" };`, `resource.kind is never "k8s"; it is one of ssh, shell, postgres, kubernetes, tcp, gate`},
 		{"a group is no principal", `permit (principal == Group::"x", action, resource);`, `no principal equals Group::"x"`},
 		{"unknown annotation", `@hodl("x") ` + scope + ";", `x.cedar:1:1: @hodl: unknown annotation; did you mean "hold"?`},
-		{"hold on forbid", `@hold("x") forbid (principal, action, resource);`, `x.cedar:1:1: @hold: only a permit can hold; a forbid always denies`},
+		{"hold on forbid", `@hold("x") forbid (principal, action, resource);`, `x.cedar:1:1: @hold: only a permit can have it; a forbid always denies`},
 		{"hold for nobody", `@hold ` + scope + ";", `x.cedar:1:1: @hold: names no group that may approve`},
 		{"hold for a comma", `@hold("a,,b") ` + scope + ";", `@hold: names no group that may approve`},
 		{"wait without hold", "@id(\"a\")\n@wait(\"1m\") " + scope + ";", `x.cedar:2:1: @wait: means nothing without @hold`},
