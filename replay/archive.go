@@ -298,6 +298,20 @@ func (a *Archive) Stats() Stats {
 	return s
 }
 
+// Growing returns the recordings of the sessions that run here, by the session's id, and how many bytes of each are
+// written.
+func (a *Archive) Growing() map[string]int64 {
+	growing := map[string]int64{}
+	for _, r := range a.all() {
+		r.mu.Lock()
+		if r.w != nil && !r.ended {
+			growing[r.id] = r.size
+		}
+		r.mu.Unlock()
+	}
+	return growing
+}
+
 func (a *Archive) all() []*Recording {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -2,7 +2,6 @@ package reel
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -25,6 +24,7 @@ type builder struct {
 	masked int64         // values up to the last checkpoint
 	fresh  time.Duration // of the first event since
 	since  bool          // there was one
+	typed  int64         // the end of the line read last that held something typed
 	events int
 
 	// What the segment under way has, for the file.
@@ -56,7 +56,7 @@ func (b *builder) resume(r io.Reader) error {
 	} else {
 		b.p, err = newPlaybackAt(r, s.From, s.Base, s.Start)
 	}
-	b.end, b.raw, b.bytes, b.events, b.sizes = s.From, s.Base, 0, 0, 0
+	b.end, b.raw, b.bytes, b.events, b.sizes, b.typed = s.From, s.Base, 0, 0, 0, s.From
 	return err
 }
 
@@ -100,6 +100,10 @@ func (b *builder) run() error {
 func (b *builder) add(e Event) error {
 	if e.check {
 		b.checked(e.masked)
+	}
+	if e.typed != "" && e.end > b.typed {
+		b.typed = e.end
+		b.mark(Marker{At: max(e.At, b.view.Length), Label: keyNames(e.typed), Typed: true})
 	}
 	if e.Code == 0 {
 		if b.state.state == ground && e.rested { // nobody who begins behind it misses anything
@@ -154,8 +158,7 @@ func (b *builder) checked(masked int64) {
 }
 
 func (b *builder) resize(size string) {
-	var cols, rows uint32
-	fmt.Sscanf(size, "%dx%d", &cols, &rows) // written by Playback
+	cols, rows := sizeOf(size)
 	b.screen.Resize(int(cols), int(rows))
 }
 

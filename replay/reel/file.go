@@ -36,6 +36,7 @@ type mark struct {
 	At     int64  `json:"at"`
 	Label  string `json:"label,omitempty"`
 	Masked int64  `json:"masked,omitempty"`
+	Typed  bool   `json:"typed,omitempty"`
 }
 
 type ending struct {
@@ -99,7 +100,7 @@ func frameOf(s Segment, gaps []Gap, marks []Marker) frame {
 		f.Gaps = append(f.Gaps, [2]int64{us(g.At), us(g.For)})
 	}
 	for _, m := range marks {
-		f.Marks = append(f.Marks, mark{us(m.At), m.Label, m.Masked})
+		f.Marks = append(f.Marks, mark{us(m.At), m.Label, m.Masked, m.Typed})
 	}
 	return f
 }
@@ -110,7 +111,7 @@ func (v *View) found(f frame) {
 		v.Gaps = append(v.Gaps, Gap{fromUS(g[0]), fromUS(g[1])})
 	}
 	for _, m := range f.Marks {
-		v.Markers = append(v.Markers, Marker{fromUS(m.At), m.Label, m.Masked})
+		v.Markers = append(v.Markers, Marker{fromUS(m.At), m.Label, m.Masked, m.Typed})
 	}
 }
 

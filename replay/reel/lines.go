@@ -164,3 +164,20 @@ func (l *lineReader) settle() {
 	}
 	l.screen.Clean()
 }
+
+// pipedIn tells the lines of what was piped into a session without a terminal, each with a sign before it.
+func (l *lineReader) pipedIn(at time.Duration, text string) {
+	l.settle()
+	for line := range strings.Lines(text) {
+		if line = strings.Map(drawable, line); line != "" {
+			l.tell(Line{at, "< " + line[:min(len(line), maxLine)]})
+		}
+	}
+}
+
+func drawable(r rune) rune {
+	if r < 0x20 || r >= 0x7f && r < 0xa0 {
+		return -1
+	}
+	return r
+}

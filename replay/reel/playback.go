@@ -19,6 +19,9 @@ const (
 	maxResizes = 256
 )
 
+// newlineMode is what the recording of a session without a terminal begins with.
+const newlineMode = "\x1b[20h"
+
 // An Event is what a player is given of a recording. Its text can only draw.
 type Event struct {
 	At   time.Duration // into the session; never before the event before
@@ -30,6 +33,7 @@ type Event struct {
 	check  bool          // it is a checkpoint
 	masked int64         // values so far, of a checkpoint
 	rested bool          // no escape sequence is under way behind it
+	typed  string        // what was typed, where that is recorded; a player gets nothing of it
 }
 
 // A Playback reads the events of a recording that a player may have: output that only draws, sizes within
@@ -43,7 +47,9 @@ type Playback struct {
 	raw    time.Duration // of the event read last, as the recording has it
 	at     time.Duration
 	sealed bool
-	sizes  int // changes of size in this segment
+	last   int64 // the byte behind the line read last, by the reader
+	sizes  int   // changes of size in this segment
+	piped  bool  // the session has no terminal
 	buf    []byte
 }
 
@@ -96,6 +102,13 @@ func (p *Playback) step() (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
+	if e.End == 0 { // a character that was begun and not ended when the recording did
+		if !p.sealed {
+			return Event{}, io.EOF // the rest of it may be on its way
+		}
+		e.End = p.last
+	}
+	p.last = e.End
 	p.sealed = p.sealed || e.Kind == "seal"
 	if e.Code != '#' { // a note has a time of its own
 		p.raw = p.base + e.At
@@ -108,6 +121,9 @@ func (p *Playback) step() (Event, error) {
 	if out.Code != 0 {
 		p.at = max(p.at, out.raw)
 		out.At = p.at
+	}
+	if out.typed != "" {
+		out.At = max(p.at, out.raw)
 	}
 	return out, nil
 }
@@ -124,10 +140,13 @@ func maskedAt(check []byte) int64 {
 func (p *Playback) event(e cast.Event) (out Event) {
 	switch e.Code {
 	case 'o':
+		p.piped = p.piped || e.Stream == cast.Gate && string(e.Text) == newlineMode
 		p.buf = p.term.clean(p.buf[:0], e.Text)
 		if len(p.buf) > 0 {
 			out.Code, out.Text = 'o', string(p.buf)
 		}
+	case 'i':
+		out.typed = string(e.Text)
 	case 'r':
 		if p.sizes++; p.sizes <= maxResizes {
 			cols, rows := clampSize(e.Cols, e.Rows)

@@ -48,11 +48,12 @@ type Segment struct {
 // A Gap is a pause in which nothing was shown.
 type Gap struct{ At, For time.Duration }
 
-// A Marker is a label that stands in the recording, or a moment at which values were masked.
+// A Marker is a label that stands in the recording, something that was typed, or a moment at which values were masked.
 type Marker struct {
 	At     time.Duration
 	Label  string
 	Masked int64 // values; the moment is exact to the second or so between checkpoints
+	Typed  bool  // Label is what was typed, its keys by name
 }
 
 // How says how far a reel goes.

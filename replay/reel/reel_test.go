@@ -417,6 +417,16 @@ func TestLimit(t *testing.T) {
 	sameEvents(t, pieces(t, again, view(t, again, false)), whole(t, text))
 }
 
+// linesOf tells every line that was on the screen in a recording.
+func linesOf(recording io.Reader, tell func(Line) error) error {
+	p, err := NewPlayback(recording)
+	if err != nil {
+		return err
+	}
+	cols, rows := p.Size()
+	return lines(term.New(int(cols), int(rows)), p.Next, tell)
+}
+
 func TestLines(t *testing.T) {
 	for name, tt := range map[string]struct {
 		in   []string // output, a second apart
@@ -445,7 +455,7 @@ func TestLines(t *testing.T) {
 				text += line(1, "o", o)
 			}
 			var got []string
-			if err := Lines(strings.NewReader(text), func(l Line) error { got = append(got, l.Text); return nil }); err != nil {
+			if err := linesOf(strings.NewReader(text), func(l Line) error { got = append(got, l.Text); return nil }); err != nil {
 				t.Fatal(err)
 			}
 			if strings.Join(got, "|") != tt.want {
@@ -474,7 +484,7 @@ func BenchmarkLines(b *testing.B) {
 	text := []byte(session(100_000, 3) + seal)
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		if err := Lines(bytes.NewReader(text), func(Line) error { return nil }); err != nil {
+		if err := linesOf(bytes.NewReader(text), func(Line) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -506,3 +516,53 @@ func TestText(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestCutCharacter: a character whose rest is not written yet is none, and one whose rest never came, in the last of
+// several segments, hides nothing that stands before it.
+func TestCutCharacter(t *testing.T) {
+	head := `{"version":3,"term":{"cols":80,"rows":24}}` + "\n"
+	var text strings.Builder
+	text.WriteString(head)
+	for i := range 5000 {
+		fmt.Fprintf(&text, "[0.01, \"o\", \"line %d of many that fill segments\\r\\n\"]\n", i)
+	}
+	text.WriteString("#sp {\"k\":\"tail\",\"s\":\"o\",\"b\":\"ww\"}\n")
+	k := &rack{casts: map[string][]byte{"cutoff": []byte(text.String())}}
+	s := shelf(t, k, t.TempDir())
+	view := func(more bool) View {
+		t.Helper()
+		v, err := s.View(t.Context(), "cutoff", more, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	last := func(v View) string {
+		t.Helper()
+		r, err := s.Segment(t.Context(), "cutoff", v, len(v.Segments)-1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		all := ""
+		for {
+			e, err := r.Next()
+			if err == io.EOF {
+				return all
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			all += e.Text
+		}
+	}
+	if v := view(true); len(v.Segments) < 2 || v.How != Open || !strings.HasSuffix(last(v), "line 4999 of many that fill segments\r\n") {
+		t.Errorf("%d segments, %s, the last ends in %q", len(v.Segments), v.How, tailOf(last(v)))
+	}
+	k.put("cutoff", []byte(text.String()+"[0.5, \"o\", \"é, at last\\r\\n\"]\n#sp {\"k\":\"tail\",\"s\":\"o\",\"b\":\"ww\"}\n#sp {\"k\":\"seal\",\"v\":1}\n"))
+	if v := view(true); v.How != Whole || !strings.HasSuffix(last(v), "line 4999 of many that fill segments\r\né, at last\r\n\ufffd") {
+		t.Errorf("%s, the last ends in %q", v.How, tailOf(last(v)))
+	}
+}
+
+func tailOf(s string) string { return s[max(0, len(s)-80):] }

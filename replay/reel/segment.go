@@ -122,20 +122,6 @@ func (r *Reading) Lines(tell func(Line) error) error {
 	return lines(screen, r.Next, tell)
 }
 
-// Lines tells all lines of text that were on the screen in a recording, in the order in which they were seen. It
-// stops at the first error of tell, and at damage, which is no error.
-func Lines(recording io.Reader, tell func(Line) error) error {
-	p, err := NewPlayback(recording)
-	if isDamage(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	cols, rows := p.Size()
-	return lines(term.New(int(cols), int(rows)), p.Next, tell)
-}
-
 func lines(screen *term.Screen, next func() (Event, error), tell func(Line) error) error {
 	var failed error
 	l := newLineReader(screen, func(line Line) {
@@ -156,10 +142,14 @@ func lines(screen *term.Screen, next func() (Event, error), tell func(Line) erro
 		case 'o':
 			l.output(e.At, e.Text)
 		case 'r':
-			var cols, rows uint32
-			fmt.Sscanf(e.Text, "%dx%d", &cols, &rows) // written by Playback
-			l.resize(cols, rows)
+			l.resize(sizeOf(e.Text))
 		}
 	}
 	return failed
+}
+
+// sizeOf reads a size that Playback wrote.
+func sizeOf(text string) (cols, rows uint32) {
+	fmt.Sscanf(text, "%dx%d", &cols, &rows)
+	return cols, rows
 }
