@@ -24,6 +24,8 @@ type evidence struct {
 	recording *replay.Recording // nil until the session was let in, or held
 	lost      atomic.Bool       // the recording failed, and the gate is configured to go on
 
+	recordsInput bool // policy asked for a record of what is typed when it let the session in
+
 	requestsSeen  int         // while the session runs; with mu held, as the next
 	requestsEarly []requested // that the recording has not yet
 
@@ -121,6 +123,11 @@ func (s *session) Decided(op Operation, d policies.Decision) error {
 	// A session that was never let in has no recording, and too many refusals are only counted.
 	if d.Effect == policies.EffectDeny && (!s.c.srv.o.Gate.denied(op.Principal.Key) || s.recording == nil) {
 		return s.c.auditDenied(op, d)
+	}
+	if op.Action == "session:open" && d.RecordInput {
+		s.recordsInput = true
+		op.Facts = maps.Clone(op.Facts)
+		op.Facts["input"] = "recorded"
 	}
 	if s.recording == nil {
 		if err := s.begin(); err != nil {

@@ -2,6 +2,7 @@ package sshd
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"sync"
 
@@ -115,6 +116,8 @@ func (s *session) copyInput(p shells.Process) {
 	var to io.Writer = struct{ io.Writer }{in}
 	if s.asked.pty != nil {
 		to = typist{in, s.out}
+	} else if s.piped != nil {
+		to = s.piped
 	}
 	var from io.Reader = onlyReader{s.ch}
 	s.mu.Lock()
@@ -127,7 +130,10 @@ func (s *session) copyInput(p shells.Process) {
 	g := s.lines
 	s.mu.Unlock()
 	if g != nil {
-		_ = g.run(s.ctx, to, s.early)
+		var unrecorded *recordError
+		if err := g.run(s.ctx, to, s.early); errors.As(err, &unrecorded) {
+			s.cancel(err)
+		}
 		return
 	}
 	_, _ = io.CopyBuffer(to, from, make([]byte, chunk))

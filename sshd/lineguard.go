@@ -11,13 +11,15 @@ import (
 
 	"github.com/sallyport-ssh/sallyport/filters/command"
 	"github.com/sallyport-ssh/sallyport/filters/line"
+	"github.com/sallyport-ssh/sallyport/shells"
 )
 
 // A lineGuard stands between a client's keys and a terminal whose shell cannot be asked. Keys pass as they are typed,
 // but for those that would run something: these wait until the screen shows what was typed, or has come to rest
 // without, and until the line was decided on. It is advisory; filters/line says why.
 type lineGuard struct {
-	decide func(context.Context, line.View, *command.Facts) error
+	decide func(context.Context, line.View, *command.Facts) error // nil: nothing is decided on here
+	typed  *typed                                                 // nil: what is typed is not recorded
 	to     io.Writer
 	queue  *typeahead // what is typed while a line waits
 	pause  bool       // a line was run or given up: what follows waits for the next prompt
@@ -106,8 +108,16 @@ func (g *lineGuard) keys(ctx context.Context, p []byte) error {
 		if g.echoed && time.Since(g.wrote) > g.quiet {
 			g.r.Rested()
 		}
-		send, used, stop := g.r.Keys(p)
+		shown, all := g.givesUp(p)
+		send, used, stop := g.r.Keys(g.upToInterrupt(p))
 		g.mu.Unlock()
+		if interrupts(p) {
+			if err := g.typed.line(shown, all, send); err != nil {
+				return err
+			}
+		} else {
+			g.typed.sending(send)
+		}
 		p = p[used:]
 		if err := g.send(send); err != nil {
 			return err
@@ -126,6 +136,25 @@ func (g *lineGuard) keys(ctx context.Context, p []byte) error {
 		}
 	}
 	return nil
+}
+
+// interrupts says whether p begins with a key that gives the line up.
+func interrupts(p []byte) bool { return p[0] == 0x03 || p[0] == 0x1c }
+
+// upToInterrupt cuts p so that a key that gives the line up comes alone: what there is of the line is recorded first.
+func (g *lineGuard) upToInterrupt(p []byte) []byte {
+	if i := bytes.IndexAny(p, "\x03\x1c"); g.typed != nil && i >= 0 {
+		return p[:max(i, 1)]
+	}
+	return p
+}
+
+// givesUp is what the screen shows of a line that p gives up. The lock is held.
+func (g *lineGuard) givesUp(p []byte) (string, bool) {
+	if g.typed == nil || !interrupts(p) {
+		return "", false
+	}
+	return g.r.Echoed()
 }
 
 func (g *lineGuard) send(p []byte) error {
@@ -179,8 +208,12 @@ func (g *lineGuard) stopped(ctx context.Context, s line.Stop) (passed bool, err 
 		facts, refused := g.judge(ctx, v)
 		if refused != nil {
 			g.mu.Lock()
+			shown, all := g.r.Echoed()
 			g.r.Interrupted()
 			g.mu.Unlock()
+			if err := g.noted(s, shown, all); err != nil {
+				return false, err
+			}
 			g.queue.discard()
 			// An editor that is still drawing would begin anew without a prompt.
 			g.pause = true
@@ -200,10 +233,34 @@ func (g *lineGuard) stopped(ctx context.Context, s line.Stop) (passed bool, err 
 			g.mu.Unlock()
 			continue
 		}
+		shown, all := g.r.Echoed()
 		g.r.Accepted(s, v, facts)
 		g.mu.Unlock()
+		if err := g.noted(s, shown, all); err != nil {
+			return false, err
+		}
 		return true, g.send(s.Key)
 	}
+}
+
+// noted records the line that s would run. What a paste or a key for the shell adds to the line is a part of it.
+func (g *lineGuard) noted(s line.Stop, shown string, all bool) error {
+	if s.Kind == line.Paste || s.Kind == line.Expand {
+		g.typed.sending(s.Key)
+		return nil
+	}
+	return g.typed.line(shown, all, s.Key)
+}
+
+// finish records what there is of a line that nobody has run.
+func (g *lineGuard) finish() error {
+	if g == nil || g.typed == nil {
+		return nil
+	}
+	g.mu.Lock()
+	shown, all := g.r.Echoed()
+	g.mu.Unlock()
+	return errors.Join(g.typed.line(shown, all, nil), g.typed.close())
 }
 
 // judge decides on v. Facts are nil when there was nothing to decide on.
@@ -226,6 +283,9 @@ func (g *lineGuard) judge(ctx context.Context, v line.View) (*command.Facts, err
 		return nil, nil
 	}
 	facts := command.ParseLine(v.Text)
+	if g.decide == nil {
+		return facts, nil
+	}
 	return facts, g.decide(ctx, v, facts)
 }
 
@@ -244,6 +304,9 @@ func (g *lineGuard) settle(ctx context.Context, s line.Stop) line.View {
 		}
 		since, waits := time.Since(g.sent), !g.echoed
 		g.mu.Unlock()
+		if g.decide == nil && (v.Seen == line.Nothing || g.typed.readsSecret()) {
+			return v
+		}
 		if v.Seen == line.Both || v.Seen == line.Nothing && !waits && since >= minRest/2 || since >= min(rest, maxRest) || time.Since(began) > maxRest {
 			return v
 		}
@@ -254,23 +317,30 @@ func (g *lineGuard) settle(ctx context.Context, s line.Stop) line.View {
 	}
 }
 
-// guardLines puts a guard between the client and p's terminal, where the shell in it does not ask. It returns nil
-// where there is nothing to guard.
-func (s *session) guardLines() *lineGuard {
+// guardLines puts a guard between the client and p's terminal, where the shell in it does not ask, and where what is
+// typed is recorded. It returns nil where there is nothing to guard and to record.
+func (s *session) guardLines(p shells.Process) *lineGuard {
 	if s.asked.pty == nil {
 		return nil
 	}
 	g := newLineGuard(int(s.asked.pty.Cols), int(s.asked.pty.Rows), s.admitLine)
-	switch {
-	case s.guard() == "screen":
+	if s.recordsInput {
+		g.typed = s.newTyped(p)
+	}
+	if s.guard() == "screen" {
 		return g
-	case s.asked.kind == "exec":
+	}
+	if s.asked.kind == shells.Exec {
 		// A command with a terminal may be a shell, or become one.
 		facts := command.Parse(s.asked.command)
+		g.r.Runs(facts)
 		if facts.Opaque || facts.Classes.Has(command.Interpreter) {
-			g.r.Runs(facts)
 			return g
 		}
+	}
+	if s.recordsInput {
+		g.decide = nil // the shell asks, or nothing does
+		return g
 	}
 	return nil
 }

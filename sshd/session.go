@@ -34,6 +34,7 @@ type session struct {
 	clear   bool           // everything may be seen in clear
 	early   *typeahead     // set when the client was heard before that, or its lines are looked at
 	lines   *lineGuard     // set when what is typed is decided on line by line
+	piped   *pipedInput    // set when what is piped in is recorded
 	pending []string       // signals that came before it did
 	eow     bool           // the client reads no more output
 
@@ -290,7 +291,10 @@ func (s *session) relay(p shells.Process) (shells.Exit, error) {
 	stop := context.AfterFunc(s.ctx, func() { p.Close() }) // killed, revoked, client gone, gate stopping
 	defer stop()
 	s.mu.Lock()
-	s.lines = s.guardLines()
+	s.lines = s.guardLines(p)
+	if s.recordsInput && s.asked.pty == nil {
+		s.piped = s.newPiped(p.Stdin())
+	}
 	s.mu.Unlock()
 	s.attach(p)
 	defer s.attach(nil)
@@ -309,6 +313,9 @@ func (s *session) relay(p shells.Process) (shells.Exit, error) {
 	}
 	outputs.Wait()
 	exit, err := p.Wait(s.ctx)
+	if unrecorded := s.endInput(); unrecorded != nil {
+		return exit, unrecorded
+	}
 	if why := cause(s.ctx); why != nil {
 		return exit, why
 	}

@@ -177,6 +177,23 @@ step("a hostile recording does nothing", async () => {
   assert.deepEqual(asked, []);
   assert.match(await page.locator("h1").innerText(), /<script>window\.owned=1<\/script>/);
   assert.match(await page.locator("#oplist").innerText(), /<img src=x onerror=window\.owned=1> ⟨U\+202E⟩gnp\.exe/);
+  assert.equal(await page.locator("#oplist .typed code").innerText(), "<script>window.owned=2</script>⎋]0;owned^G⟨U+202E⟩⌫⏎");
+  assert.ok(!text.includes("owned=2"), "what was typed is on the screen");
+});
+
+step("what was typed stands in the list, leads to its moment, and is no operation", async () => {
+  await page.goto(`${base}/sessions/20261124s00gra00008h`);
+  await ready(page);
+  const typed = page.locator("#oplist .typed");
+  assert.equal(await typed.count(), 1);
+  assert.match(await typed.innerText(), /psqq⌫l shop⏎[\s\S]*typed/);
+  assert.match(await page.locator("#oplist > li").first().innerText(), /psqq/); // before the operation it led to
+  assert.equal(await page.locator("#op-count").innerText(), "1");
+  assert.equal(await page.locator("#ribbon i").count(), 2); // the operation, and where values were masked
+  await typed.getByRole("link").click();
+  await until("it is current", async () => (await typed.getAttribute("aria-current")) === "true");
+  assert.match(page.url(), /#t=3\.900$/);
+  assert.ok(!(await screen(page)).includes("psqq"));
 });
 
 step("a recording that breaks off in the middle of a line plays what there is", async () => {

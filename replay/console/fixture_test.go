@@ -392,6 +392,8 @@ func record(t testing.TB, id string, h cast.Header, started time.Time, lines []s
 		switch {
 		case strings.HasPrefix(l.text, "marker:"):
 			err = w.Marker(strings.TrimPrefix(l.text, "marker:"))
+		case strings.HasPrefix(l.text, "typed:"):
+			err = w.Input([]byte(strings.TrimPrefix(l.text, "typed:")))
 		case strings.HasPrefix(l.text, "masked:"):
 			var n uint64
 			fmt.Sscanf(l.text, "masked:%d", &n)

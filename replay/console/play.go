@@ -35,7 +35,7 @@ type playIndex struct {
 
 	Length float64      `json:"length"` // seconds of the session
 	Cuts   [][2]float64 `json:"cuts"`   // corners of the way from seconds of the session to seconds played
-	Labels [][3]any     `json:"labels"` // in the recording: seconds of the session, text, values masked
+	Labels [][4]any     `json:"labels"` // in the recording: seconds of the session, text, values masked, whether it was typed
 	How    reel.How     `json:"how"`
 	Read   int64        `json:"read"` // bytes, where how is making
 }
@@ -81,7 +81,7 @@ func indexOf(view reel.View, idle string, limit time.Duration) playIndex {
 	end := endOf(view)
 	x := playIndex{
 		Version: 1, Duration: playSeconds(cuts.Played(end)), Term: termSize{view.Segments[0].Cols, view.Segments[0].Rows},
-		Length: end.Seconds(), Cuts: [][2]float64{{0, 0}}, Labels: [][3]any{}, How: view.How, Read: view.Read,
+		Length: end.Seconds(), Cuts: [][2]float64{{0, 0}}, Labels: [][4]any{}, How: view.How, Read: view.Read,
 	}
 	q := url.Values{"idle": {idle}, "end": {strconv.FormatInt(end.Microseconds(), 10)}, "n": {itoa(len(view.Segments))}, "e": {itoa(view.Edition)}}
 	for i, seg := range view.Segments {
@@ -91,7 +91,7 @@ func indexOf(view reel.View, idle string, limit time.Duration) playIndex {
 		x.Cuts = append(x.Cuts, [2]float64{cut.From.Seconds(), cuts.Played(cut.From).Seconds()}, [2]float64{cut.To.Seconds(), cuts.Played(cut.To).Seconds()})
 	}
 	for _, m := range view.Markers {
-		x.Labels = append(x.Labels, [3]any{m.At.Seconds(), brief(maxLabel, m.Label), m.Masked})
+		x.Labels = append(x.Labels, [4]any{m.At.Seconds(), brief(maxLabel, m.Label), m.Masked, m.Typed})
 	}
 	return x
 }

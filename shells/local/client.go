@@ -108,10 +108,8 @@ func (c *Client) end() {
 	c.wg.Wait()
 }
 
-// EchoOn tells whether the terminal shows what is typed, for [Echoer].
-func (c *Client) EchoOn() bool {
-	if e, ok := c.Process.(Echoer); ok {
-		return e.EchoOn()
-	}
-	return true
+// ReadsSecret tells whether the program reads a password, where it has a terminal.
+func (c *Client) ReadsSecret() bool {
+	t, ok := c.Process.(*terminal)
+	return ok && t.ReadsSecret()
 }

@@ -215,9 +215,9 @@ func (l *Local) Close() error {
 	return nil
 }
 
-// An Echoer knows whether its terminal shows what is typed. The process of a session with a terminal is
-// one.
-type Echoer interface{ EchoOn() bool }
+// A SecretReader knows whether a program reads a line that its terminal does not show, as for a password. The process
+// of a session with a terminal is one.
+type SecretReader interface{ ReadsSecret() bool }
 
 // An Error is a session that could not be opened. Public may be shown to the user; Err is for the log.
 type Error struct {

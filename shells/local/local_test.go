@@ -349,7 +349,7 @@ func TestTerminal(t *testing.T) {
 		}
 	}
 	expect("rows 4096; columns 91", "intr = ^G", "-ixon", "vt100 bar\r", "/dev/console", "ready")
-	if !p.(Echoer).EchoOn() {
+	if p.(SecretReader).ReadsSecret() {
 		t.Error("echo is off")
 	}
 	if p.Stderr() != nil {
@@ -363,7 +363,7 @@ func TestTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("INT", "quiet")
-	if p.(Echoer).EchoOn() {
+	if !p.(SecretReader).ReadsSecret() {
 		t.Error("echo is on")
 	}
 	p.Stdin().Close() // end of file for read

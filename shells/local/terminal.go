@@ -25,16 +25,16 @@ func (t *terminal) Stdout() io.Reader { return &output{p: t.process, f: t.pty} }
 // Stderr is nil: a terminal has one stream.
 func (t *terminal) Stderr() io.Reader { return nil }
 
-// EchoOn tells whether the terminal shows what is typed: it does not while a password is read. When
-// that cannot be told, it says no.
-func (t *terminal) EchoOn() bool {
-	on := false
+// ReadsSecret tells whether a program reads a line that the terminal does not show, as for a password. An editor that
+// draws what is typed itself does not read lines.
+func (t *terminal) ReadsSecret() bool {
+	secret := false
 	control(t.pty, func(fd int) error {
 		tio, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-		on = err == nil && tio.Lflag&unix.ECHO != 0
+		secret = err == nil && tio.Lflag&unix.ECHO == 0 && tio.Lflag&unix.ICANON != 0
 		return err
 	})
-	return on
+	return secret
 }
 
 type keyboard struct{ p *process }

@@ -46,6 +46,7 @@ addEventListener("DOMContentLoaded", () => {
     cuts = recording.cuts;
     duration = recording.length;
     known = undefined;
+    showTyped();
     if (recording.how === "damaged") note("The recording is damaged: it plays up to where it stops making sense. Verify it to learn where that is.");
     if (recording.how === "open" && !desk.dataset.follow) note("The recording breaks off: it has no end. It plays up to there.");
     if (recording.how === "") readOn();
@@ -77,6 +78,32 @@ addEventListener("DOMContentLoaded", () => {
     }, 1000);
   }
 
+  // showTyped puts what was typed, where that is recorded, into the list at its moments. It is not played.
+  function showTyped() {
+    const list = by("oplist");
+    for (const el of list.querySelectorAll(".typed")) el.remove();
+    let before = list.firstElementChild;
+    for (const [at, label] of recording.labels.filter(([, , , typed]) => typed)) {
+      while (before && Number(before.dataset.at) <= at) before = before.nextElementSibling;
+      const li = document.createElement("li");
+      li.className = "typed";
+      Object.assign(li.dataset, { at, label, decision: "typed" });
+      const a = document.createElement("a");
+      a.href = `#t=${at.toFixed(3)}`;
+      const parts = ["t", "code", "meta"].map((name) => document.createElement(name === "code" ? "code" : "span"));
+      [parts[0].className, parts[2].className] = ["t", "meta"];
+      const text = document.createElement("bdi");
+      text.textContent = label;
+      parts[1].append(text);
+      [parts[0].textContent, parts[2].textContent] = [clock(at), "typed"];
+      a.append(...parts);
+      li.append(a);
+      list.insertBefore(li, before);
+      list.hidden = false;
+      by("no-ops")?.remove();
+    }
+  }
+
   // operations are the list's, and with them what the recording itself marks: where values were masked, or all
   // its labels where there is no list.
   let known;
@@ -85,7 +112,7 @@ addEventListener("DOMContentLoaded", () => {
     const listed = [...document.querySelectorAll("#oplist > li")].map((el) => ({
       at: Number(el.dataset.at), label: el.dataset.label, decision: el.dataset.decision, el,
     }));
-    const marks = (recording?.labels ?? []).filter(([, , masked]) => masked > 0 || listed.length === 0)
+    const marks = (recording?.labels ?? []).filter(([, , masked, typed]) => !typed && (masked > 0 || listed.length === 0))
       .map(([at, label, masked]) => masked > 0 ? { at, label: `${masked} ${masked === 1 ? "value" : "values"} masked`, decision: "mask" } : { at, label, decision: "allow" });
     const all = listed.concat(marks).sort((a, b) => a.at - b.at);
     if (recording) known = all;
@@ -259,6 +286,7 @@ addEventListener("DOMContentLoaded", () => {
     ribbon.replaceChildren(past, head);
     if (live || duration === 0) return;
     for (const op of operations()) {
+      if (op.decision === "typed") continue;
       const tick = document.createElement("i");
       tick.dataset.decision = op.decision;
       tick.title = `${clock(op.at)}  ${op.label}`;
@@ -271,7 +299,7 @@ addEventListener("DOMContentLoaded", () => {
   // step goes to the operation before or after; the one being shown counts as before only after a moment.
   function step(back) {
     const t = now();
-    const times = operations().map((op) => op.at).sort((a, b) => a - b);
+    const times = operations().filter((op) => op.decision !== "typed").map((op) => op.at).sort((a, b) => a - b);
     const to = back ? times.filter((at) => at < t - 1).pop() ?? 0 : times.find((at) => at > t + 0.05);
     if (to !== undefined) seek(to);
   }
@@ -360,7 +388,7 @@ addEventListener("DOMContentLoaded", () => {
     setInterval(async () => {
       if (document.hidden) return;
       const list = by("oplist");
-      const last = list.lastElementChild?.dataset.seq ?? 0;
+      const last = [...list.querySelectorAll("li[data-seq]")].pop()?.dataset.seq ?? 0;
       try {
         const res = await fetch(`/sessions/${desk.dataset.session}/operations?after=${last}`, { cache: "no-store", redirect: "error" });
         if (!res.ok) return;
@@ -372,7 +400,7 @@ addEventListener("DOMContentLoaded", () => {
         list.append(...fresh.map((li) => document.adoptNode(li)));
         list.hidden = false;
         by("no-ops")?.remove();
-        by("op-count").textContent = list.children.length;
+        by("op-count").textContent = list.querySelectorAll("li:not(.typed)").length;
         if (atEnd) list.scrollTop = list.scrollHeight;
       } catch {} // offline: asked again shortly
     }, 3000);
