@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -211,10 +212,6 @@ func (a *Authority) SignUser(ctx context.Context, id Identity, key ssh.PublicKey
 	if err := CheckUserKey(key); err != nil {
 		return nil, err
 	}
-	text, err := id.encode()
-	if err != nil {
-		return nil, err
-	}
 	validity := orElse(o.Validity, a.options.Validity)
 	if validity < time.Minute || validity > a.options.MaxValidity {
 		return nil, fmt.Errorf("validity %v is not between 1m and %v", validity, a.options.MaxValidity)
@@ -223,8 +220,16 @@ func (a *Authority) SignUser(ctx context.Context, id Identity, key ssh.PublicKey
 	if err != nil {
 		return nil, err
 	}
+	return a.signUser(ctx, id, key, validity, sources, nil)
+}
+
+func (a *Authority) signUser(ctx context.Context, id Identity, key ssh.PublicKey, validity time.Duration, sources []netip.Prefix, critical map[string]string) (*ssh.Certificate, error) {
+	text, err := id.encode()
+	if err != nil {
+		return nil, err
+	}
 	return a.signSSH(ctx, a.gate, &template{
-		kind: KindUser, certType: ssh.UserCert, key: key, identity: id, sources: sources, validity: validity,
+		kind: KindUser, certType: ssh.UserCert, key: key, identity: id, sources: sources, validity: validity, critical: critical,
 		keyID:      fmt.Sprintf("%s (%s, %s)", id, id.Kind, id.Key()),
 		principals: []string{id.Principal()},
 		extensions: map[string]string{"permit-pty": "", "permit-port-forwarding": "", IdentityExtension: text},
@@ -319,6 +324,7 @@ type template struct {
 	principals   []string
 	sources      []netip.Prefix
 	forceCommand string
+	critical     map[string]string // options besides force-command and source-address
 	extensions   map[string]string
 	validity     time.Duration
 	identity     Identity
@@ -377,6 +383,7 @@ func (f fill) Modify(c *ssh.Certificate, _ provisioner.SignSSHOptions) error {
 	c.ValidBefore = uint64(f.now.Add(f.validity).Unix())
 	c.Extensions = f.extensions
 	c.CriticalOptions = map[string]string{}
+	maps.Copy(c.CriticalOptions, f.critical)
 	if f.forceCommand != "" {
 		c.CriticalOptions[forceCommandOption] = f.forceCommand
 	}

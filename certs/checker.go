@@ -73,13 +73,13 @@ func (c *UserChecker) Check(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Perm
 	if err := c.checkAuthority(cert); err != nil {
 		return nil, &CertError{Serial: cert.Serial, KeyID: cert.KeyId, Why: err.Error()}
 	}
-	id, err := c.check(conn, cert)
+	proven, err := c.check(conn, cert)
 	if err != nil {
 		return nil, &CertError{Serial: cert.Serial, KeyID: cert.KeyId, Why: err.Error(), Ours: signed(cert)}
 	}
 	p := &ssh.Permissions{
 		Extensions: wantedExtensions(cert),
-		ExtraData:  map[any]any{provenKey{}: Proven{Identity: id, Certificate: cert}},
+		ExtraData:  map[any]any{provenKey{}: proven},
 	}
 	if s, ok := cert.CriticalOptions[sourceAddressOption]; ok {
 		p.CriticalOptions = map[string]string{sourceAddressOption: s} // x/crypto enforces it once more
@@ -89,28 +89,39 @@ func (c *UserChecker) Check(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Perm
 
 // check asks everything else of a certificate. Who signed it was asked first, so that nothing of a
 // stranger's certificate is looked at further.
-func (c *UserChecker) check(conn ssh.ConnMetadata, cert *ssh.Certificate) (Identity, error) {
+func (c *UserChecker) check(conn ssh.ConnMetadata, cert *ssh.Certificate) (Proven, error) {
 	if err := checkShape(cert); err != nil {
-		return Identity{}, err
+		return Proven{}, err
 	}
 	// Times, principals and signature: x/crypto's CheckCert. It does not ask IsUserAuthority and takes
 	// a certificate without principals; both are asked above.
 	cc := ssh.CertChecker{
-		SupportedCriticalOptions: []string{sourceAddressOption},
+		SupportedCriticalOptions: []string{sourceAddressOption, DelegationOption},
 		Clock:                    c.now,
 	}
 	if err := cc.CheckCert(cert.ValidPrincipals[0], cert); err != nil {
-		return Identity{}, errors.New(strings.TrimPrefix(err.Error(), "ssh: "))
+		return Proven{}, errors.New(strings.TrimPrefix(err.Error(), "ssh: "))
 	}
 	if s, ok := cert.CriticalOptions[sourceAddressOption]; ok {
 		if err := checkSource(conn.RemoteAddr(), s); err != nil {
-			return Identity{}, err
+			return Proven{}, err
 		}
 	}
 	if c.revoked != nil && c.revoked(cert) {
-		return Identity{}, errors.New("revoked")
+		return Proven{}, errors.New("revoked")
 	}
-	return IdentityOf(cert)
+	id, err := IdentityOf(cert)
+	if err != nil {
+		return Proven{}, err
+	}
+	d, err := DelegationOf(cert)
+	if err != nil {
+		return Proven{}, err
+	}
+	if err := d.consistent(id); err != nil {
+		return Proven{}, err
+	}
+	return Proven{Identity: id, Certificate: cert, Delegation: d}, nil
 }
 
 func (c *UserChecker) checkAuthority(cert *ssh.Certificate) error {
@@ -152,7 +163,7 @@ func checkShape(cert *ssh.Certificate) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(cert.CriticalOptions)) {
 		switch name {
-		case sourceAddressOption:
+		case sourceAddressOption, DelegationOption:
 		case forceCommandOption:
 			return errors.New("force-command: user certificates of this gate never carry one")
 		default:
@@ -186,6 +197,7 @@ type provenKey struct{}
 type Proven struct {
 	Identity    Identity
 	Certificate *ssh.Certificate
+	Delegation  *Delegation // what narrows it; nil: nothing does
 }
 
 // Expires is when the certificate ends: nothing new begins by it after that.

@@ -30,7 +30,7 @@ const (
 	maxEmail        = 254
 	maxGroup        = 256
 	maxGroups       = 256 // how many
-	maxDelegation   = 2   // identities in a chain: the one that acts and the one on whose behalf
+	maxChain        = 2   // identities: the one that acts and the one on whose behalf
 	maxIdentityJSON = 16 << 10
 )
 
@@ -62,7 +62,7 @@ func (id Identity) String() string {
 }
 
 // Validate reports whether the identity may be put into a certificate or taken out of one.
-func (id Identity) Validate() error { return id.validate(maxDelegation) }
+func (id Identity) Validate() error { return id.validate(maxChain) }
 
 func (id Identity) validate(depth int) error {
 	if depth == 0 {
@@ -198,19 +198,27 @@ func IdentityOf(cert *ssh.Certificate) (Identity, error) {
 }
 
 func parseIdentity(raw string) (Identity, error) {
-	if len(raw) > maxIdentityJSON {
-		return Identity{}, errors.New("too long")
+	var id Identity
+	if err := decodeOnly(raw, "an identity", maxIdentityJSON, &id); err != nil {
+		return Identity{}, err
+	}
+	return id, id.Validate()
+}
+
+// decodeOnly reads exactly one JSON object of known fields into v. What names it in errors.
+func decodeOnly(raw, what string, limit int, v any) error {
+	if len(raw) > limit {
+		return errors.New("too long")
 	}
 	dec := json.NewDecoder(strings.NewReader(raw))
 	dec.DisallowUnknownFields()
-	var id Identity
-	if err := dec.Decode(&id); err != nil {
-		return Identity{}, errors.New("not an identity in JSON") // encoding/json would quote the value
+	if err := dec.Decode(v); err != nil {
+		return errors.New("not " + what + " in JSON") // encoding/json would quote the value
 	}
 	if dec.More() || dec.InputOffset() != int64(len(raw)) {
-		return Identity{}, errors.New("more than one value")
+		return errors.New("more than one value")
 	}
-	return id, id.Validate()
+	return nil
 }
 
 func (id Identity) encode() (string, error) {
