@@ -30,6 +30,14 @@ func (s *Set) Decide(r Request) (d Decision) {
 			d = Decision{Why: "the decision could not be made", Errors: []string{fmt.Sprintf("panic: %v", p)}}
 		}
 	}()
+	if r.Principal.Delegation != nil {
+		return s.decideDelegated(r)
+	}
+	return s.decide(r)
+}
+
+// decide asks the policies alone.
+func (s *Set) decide(r Request) Decision {
 	q, err := s.query(r)
 	if err != nil {
 		return Decision{Why: "the request cannot be decided on", Errors: []string{err.Error()}}

@@ -26,12 +26,13 @@ const (
 
 // Principal is who asks, as proved by a certificate.
 type Principal struct {
-	Key        string     `json:"key"` // issuer + "#" + subject: the only thing that identifies
-	Name       string     `json:"name,omitempty"`
-	Email      string     `json:"email,omitempty"` // "" unless the issuer verified it
-	Kind       string     `json:"kind"`            // [Human] or [Agent]
-	Groups     []string   `json:"groups,omitempty"`
-	OnBehalfOf *Principal `json:"onBehalfOf,omitempty"` // for whom an agent acts; nil: for nobody
+	Key        string      `json:"key"` // issuer + "#" + subject: the only thing that identifies
+	Name       string      `json:"name,omitempty"`
+	Email      string      `json:"email,omitempty"` // "" unless the issuer verified it
+	Kind       string      `json:"kind"`            // [Human] or [Agent]
+	Groups     []string    `json:"groups,omitempty"`
+	OnBehalfOf *Principal  `json:"onBehalfOf,omitempty"` // for whom an agent acts; nil: for nobody
+	Delegation *Delegation `json:"delegation,omitempty"` // what narrows it; nil: nothing does
 }
 
 // maxDelegation bounds how many agents may stand between an operation and a human.
@@ -85,6 +86,9 @@ func (p *Principal) clone() *Principal {
 	c := *p
 	c.Groups = slices.Clone(p.Groups)
 	c.OnBehalfOf = p.OnBehalfOf.clone()
+	if d := p.Delegation; d != nil {
+		c.Delegation = &Delegation{Targets: slices.Clone(d.Targets), Actions: slices.Clone(d.Actions)}
+	}
 	return &c
 }
 
