@@ -17,10 +17,12 @@ import (
 // notRun are the commands of the documentation that no script runs, each with the reason. A line that runs
 // nowhere and stands nowhere here fails the test.
 var notRun = map[string]string{
-	"make run":                     "setup.sh and go build, and then sallyport dev, which is what every script starts",
-	"make test":                    "is running",
-	"make bench":                   "takes minutes, and a figure is no verdict",
-	"ssh -N -L 16443:k8s:443 gate": "kube.txtar runs it with a port that is free",
+	"make run":                      "setup.sh and go build, and then sallyport dev, which is what every script starts",
+	"make test":                     "is running",
+	"make bench":                    "takes minutes, and a figure is no verdict",
+	"ssh -N -L 16443:k8s:443 gate":  "kube.txtar runs it with a port that is free",
+	"ssh -i id login > id-cert.pub": "signin.txtar runs it at its own port, with somebody who signs in",
+	"ssh gate delegate --name fixer --target demo --for 10m < bot.pub > bot-cert.pub": "delegate.txtar runs it with files for standard input and output",
 	"make lint":                    "is run by whoever changes something; it needs no gate",
 	"ssh -N -L 15432:db:5432 gate": "takes a fixed port; the tests of databases do it on a free one",
 	"make fuzz":                    "takes as long as one lets it",

@@ -43,6 +43,7 @@ func init() { // help lists the table that it stands in
 		{"whoami", "", "who you are here, and until when", (*gateCall).whoami},
 		{"targets", "", "what you may reach", (*gateCall).targets},
 		{"kubeconfig", "TARGET [PORT]", "what kubectl needs to reach a cluster through this gate", (*gateCall).kubeconfig},
+		{"delegate", "[--name NAME] [--target T,..] [--action A,..] [--for TIME] [--source ADDR,..] <KEY.pub", "hand an agent a narrower certificate", (*gateCall).delegate},
 		{"sessions", "[live]", "sessions: yours, or everybody's for auditors", (*gateCall).sessions},
 		{"approvals", "", "requests that wait for an answer", (*gateCall).approvals},
 		{"show", "ID", "all of one request", (*gateCall).showHold},
@@ -188,15 +189,16 @@ func (g *gateCall) help() error {
 }
 
 type whoamiAnswer struct {
-	Name       string    `json:"name"`
-	Key        string    `json:"key"`
-	Kind       string    `json:"kind"`
-	Email      string    `json:"email,omitempty"`
-	Groups     []string  `json:"groups"`
-	OnBehalfOf string    `json:"on_behalf_of,omitempty"`
-	Serial     string    `json:"certificate_serial"`
-	Expires    time.Time `json:"certificate_expires"`
-	Source     string    `json:"source"`
+	Name       string               `json:"name"`
+	Key        string               `json:"key"`
+	Kind       string               `json:"kind"`
+	Email      string               `json:"email,omitempty"`
+	Groups     []string             `json:"groups"`
+	OnBehalfOf string               `json:"on_behalf_of,omitempty"`
+	Delegation *policies.Delegation `json:"delegation,omitempty"` // what narrows a certificate that was handed on
+	Serial     string               `json:"certificate_serial"`
+	Expires    time.Time            `json:"certificate_expires"`
+	Source     string               `json:"source"`
 }
 
 func (g *gateCall) whoami() error {
@@ -208,6 +210,7 @@ func (g *gateCall) whoami() error {
 	if p.OnBehalfOf != nil {
 		a.OnBehalfOf = p.OnBehalfOf.String()
 	}
+	a.Delegation = p.Delegation
 	return g.print(a, func(w io.Writer) {
 		fmt.Fprintf(w, "name\t%s\n", show(p.String()))
 		fmt.Fprintf(w, "kind\t%s\n", p.Kind)
@@ -216,6 +219,9 @@ func (g *gateCall) whoami() error {
 			fmt.Fprintf(w, "e-mail\t%s\n", show(a.Email))
 		}
 		fmt.Fprintf(w, "groups\t%s\n", show(strings.Join(a.Groups, ", ")))
+		if a.Delegation != nil {
+			fmt.Fprintf(w, "handed on for\t%s\n", show(a.Delegation.String()))
+		}
 		fmt.Fprintf(w, "certificate\t%s, until %s (%s)\n", a.Serial, a.Expires.Format(time.RFC3339), round(time.Until(a.Expires)))
 		fmt.Fprintf(w, "from\t%s\n", a.Source)
 	})

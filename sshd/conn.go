@@ -26,6 +26,7 @@ type connection struct {
 	identity    certs.Identity
 	principal   policies.Principal
 	certificate *ssh.Certificate
+	proven      certs.Proven // as the handshake left it, without what the configuration adds
 	source      netip.Addr
 	inner       *inner // set when it runs inside a forward
 	route       route
@@ -51,24 +52,31 @@ type inner struct {
 // Authenticated is called once the client has proved who it is and may come in.
 func (s *Server) serveConn(ctx context.Context, nc net.Conn, in *inner, authenticated func()) {
 	defer nc.Close()
-	host := s.o.Name
+	begun, source := time.Now(), sourceOf(nc.RemoteAddr())
+	limit := newDeadline(nc, s.o.HandshakeTimeout)
+	host, signIn := s.o.Name, s.newSigningIn(ctx, nc, limit, authenticated)
 	if in != nil {
-		host = in.target.Name
+		host, signIn = in.target.Name, nil
 	}
-	config, err := s.config(ctx, host)
+	defer signIn.end()
+	config, err := s.config(ctx, host, signIn)
 	if err != nil {
+		limit.timer.Stop()
 		s.o.Log.Error("connection refused", "error", err)
 		return
 	}
-	begun := time.Now()
-	conn, channels, requests, err := handshake(nc, config, s.o.HandshakeTimeout)
-	source := sourceOf(nc.RemoteAddr())
+	conn, channels, requests, err := handshake(nc, config, limit)
 	if err != nil {
 		s.o.Meter.Handshake("failed", time.Since(begun))
 		s.refused(s.o.Log, source.String(), "handshake failed", "source", source, "error", brief(err.Error()))
 		return
 	}
 	defer conn.Close()
+	if who, ok := signedInBy(conn.Permissions); ok {
+		s.o.Meter.Handshake("ok", time.Since(begun))
+		s.serveSignedIn(ctx, conn, channels, requests, who)
+		return
+	}
 	c, err := s.newConnection(ctx, conn, in)
 	if err != nil {
 		s.o.Meter.Handshake("refused", time.Since(begun))
@@ -96,9 +104,10 @@ func (s *Server) newConnection(ctx context.Context, conn *ssh.ServerConn, in *in
 	}
 	c := &connection{
 		srv: s, ssh: conn, id: NewSessionID(), identity: id, principal: principalOf(id),
-		certificate: proven.Certificate, source: sourceOf(conn.RemoteAddr()), inner: in, idle: make(chan struct{}, 1),
+		certificate: proven.Certificate, proven: proven, source: sourceOf(conn.RemoteAddr()), inner: in, idle: make(chan struct{}, 1),
 		all: new(atomic.Int32),
 	}
+	c.principal.Delegation = delegationOf(proven.Delegation)
 	var err error
 	if in == nil {
 		c.route, err = s.o.Targets.routeUser(conn.User())
@@ -300,6 +309,14 @@ func principalOf(id certs.Identity) policies.Principal {
 		p.OnBehalfOf = &for1
 	}
 	return p
+}
+
+// delegationOf is what narrows a certificate, as policies know it.
+func delegationOf(d *certs.Delegation) *policies.Delegation {
+	if d == nil {
+		return nil
+	}
+	return &policies.Delegation{Targets: d.Targets, Actions: d.Actions}
 }
 
 // show is text for the log or a terminal: what a peer said in it cannot move either.

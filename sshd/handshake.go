@@ -52,8 +52,8 @@ func userAlgorithms() []string {
 }
 
 // config is made for each connection, so that a renewed host certificate is used at once. Name is the
-// host that the client means to reach.
-func (s *Server) config(ctx context.Context, name string) (*ssh.ServerConfig, error) {
+// host that the client means to reach; signIn, which may be nil, lets people in who have no certificate yet.
+func (s *Server) config(ctx context.Context, name string, signIn *signingIn) (*ssh.ServerConfig, error) {
 	signers, err := s.o.HostSigners(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("host key for %q: %w", name, err)
@@ -64,6 +64,9 @@ func (s *Server) config(ctx context.Context, name string) (*ssh.ServerConfig, er
 		MaxAuthTries:            maxAuthTries,
 		PublicKeyAuthAlgorithms: userAlgorithms(),
 		PublicKeyCallback:       s.authenticate,
+	}
+	if signIn != nil {
+		c.PublicKeyCallback = signIn.orElse(s.authenticate)
 	}
 	for _, signer := range signers {
 		c.AddHostKey(signer)
@@ -87,16 +90,35 @@ func (s *Server) authenticate(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Pe
 	return perms, err
 }
 
-// handshake runs everything before authentication has succeeded, and closes c after timeout.
-func handshake(c net.Conn, config *ssh.ServerConfig, timeout time.Duration) (*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
-	timer := time.AfterFunc(timeout, func() { c.Close() })
+// A deadline closes a connection that has not authenticated in time.
+type deadline struct {
+	timer  *time.Timer
+	within time.Duration
+}
+
+func newDeadline(c net.Conn, within time.Duration) *deadline {
+	return &deadline{timer: time.AfterFunc(within, func() { c.Close() }), within: within}
+}
+
+// extend gives more time, counted from now; it reports false if it is too late.
+func (d *deadline) extend(within time.Duration) bool {
+	if !d.timer.Stop() {
+		return false
+	}
+	d.within = within
+	d.timer.Reset(within)
+	return true
+}
+
+// handshake runs everything before authentication has succeeded, within limit.
+func handshake(c net.Conn, config *ssh.ServerConfig, limit *deadline) (*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
 	conn, channels, requests, err := ssh.NewServerConn(c, config)
-	late := !timer.Stop()
+	late := !limit.timer.Stop()
 	if late && err == nil {
 		conn.Close()
 	}
 	if late {
-		err = fmt.Errorf("not authenticated within %v", timeout)
+		err = fmt.Errorf("not authenticated within %v", limit.within)
 	}
 	// Why this side closed it says more than that it is closed.
 	if w, ok := c.(*wire); ok && err != nil {

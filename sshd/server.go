@@ -45,6 +45,12 @@ type Options struct {
 	Enrich func(certs.Identity) certs.Identity
 	// Revoked tells whether a certificate that was valid at the handshake has been revoked since.
 	Revoked func(*ssh.Certificate) bool
+	// Delegate certifies the key of an agent that a human hands a part of their rights; see
+	// [certs.Authority.SignDelegated]. Optional: without it nobody can.
+	Delegate func(ctx context.Context, by certs.Proven, key ssh.PublicKey, o certs.DelegateOptions) (*ssh.Certificate, error)
+	// SignIn makes out who a person is whom no certificate proves yet, and certifies their key; see signin.go.
+	// Optional: without it nobody comes in without a certificate.
+	SignIn  *SignIn
 	Targets *Directory
 	Gate    *Gate
 	Desk    *policies.Desk
@@ -85,7 +91,8 @@ type Options struct {
 type Server struct {
 	o        Options
 	startups *startups
-	lines    *limiter // of the log, that whoever is refused can cause
+	signIns  *startups // people who are signing in
+	lines    *limiter  // of the log, that whoever is refused can cause
 
 	wg     sync.WaitGroup // all connections
 	ctx    context.Context
@@ -111,6 +118,7 @@ func New(o Options) *Server {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Server{
 		o: o, startups: newStartups(o.MaxStartups, o.MaxStartupsPerSource), ctx: ctx, cancel: cancel,
+		signIns:   newStartups(maxSignIns, maxSignInsPerSource),
 		lines:     newLimiter(linesPerSource, linesInAll),
 		listeners: map[net.Listener]bool{}, conns: map[*connection]bool{},
 		identities: map[string]int{}, sessions: map[string]*session{},

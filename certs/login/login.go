@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/pkg/browser"
 	"github.com/sallyport-ssh/sallyport/certs"
 	"golang.org/x/crypto/ssh"
 )
@@ -139,12 +140,32 @@ func (o Options) signIn(ctx context.Context) (string, error) {
 			info.ClientID = o.ClientID
 		}
 	}
-	s, err := o.discover(ctx, info)
+	s, err := discover(ctx, o.HTTP, info)
 	if err != nil {
 		return "", err
 	}
+	s.show = o.show
 	if o.Device {
 		return s.device(ctx)
 	}
 	return s.browser(ctx)
+}
+
+// show sends the user to the issuer.
+func (o Options) show(address, code string) {
+	fmt.Fprintf(o.Out, "Sign in at:\n\n  %s\n\n", printable(address))
+	if code != "" {
+		fmt.Fprintf(o.Out, "and check that it shows the code %s\n", printable(code))
+	}
+	if o.NoBrowser {
+		return
+	}
+	open := o.OpenBrowser
+	if open == nil {
+		browser.Stdout, browser.Stderr = io.Discard, io.Discard
+		open = browser.OpenURL
+	}
+	if err := open(address); err != nil {
+		fmt.Fprintln(o.Out, "No browser could be opened here: open the address yourself.")
+	}
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
-	"github.com/pkg/browser"
 	"github.com/sallyport-ssh/sallyport/certs"
 	"golang.org/x/oauth2"
 )
@@ -28,18 +27,19 @@ const doneStyle = "QTWWaSZNPkxxWoYOvlE2ZDZLg5M1PUFu/0siHpV12Rg="
 
 // A signIn is one attempt at an issuer that was found.
 type signIn struct {
-	o        Options
+	http     *http.Client
+	show     func(address, code string) // sends the person to the issuer; code is "" where there is none
 	issuer   string
 	provider *oidc.Provider
 	config   oauth2.Config
 }
 
-func (o Options) discover(ctx context.Context, info certs.LoginInfo) (*signIn, error) {
+func discover(ctx context.Context, client *http.Client, info certs.LoginInfo) (*signIn, error) {
 	u, err := url.Parse(info.Issuer)
 	if err != nil || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
 		return nil, fmt.Errorf("the issuer %q is not an https address", info.Issuer)
 	}
-	p, err := oidc.NewProvider(oidc.ClientContext(ctx, o.HTTP), info.Issuer)
+	p, err := oidc.NewProvider(oidc.ClientContext(ctx, client), info.Issuer)
 	if err != nil {
 		return nil, fmt.Errorf("the issuer %s cannot be reached: %s", info.Issuer, printable(err.Error()))
 	}
@@ -50,7 +50,7 @@ func (o Options) discover(ctx context.Context, info certs.LoginInfo) (*signIn, e
 	if !slices.Contains(scopes, oidc.ScopeOpenID) {
 		scopes = append([]string{oidc.ScopeOpenID}, scopes...)
 	}
-	s := &signIn{o: o, issuer: info.Issuer, provider: p}
+	s := &signIn{http: client, issuer: info.Issuer, provider: p}
 	s.config = oauth2.Config{ClientID: info.ClientID, Endpoint: p.Endpoint(), Scopes: scopes}
 	for _, e := range []string{s.config.Endpoint.AuthURL, s.config.Endpoint.TokenURL} {
 		if err := webAddress(e); err != nil {
@@ -106,7 +106,7 @@ func listenLoopback() (net.Listener, error) {
 
 // exchange redeems the code, and checks that the token answers this very sign-in.
 func (s *signIn) exchange(ctx context.Context, code, verifier, nonce string) (string, error) {
-	t, err := s.config.Exchange(oidc.ClientContext(ctx, s.o.HTTP), code, oauth2.VerifierOption(verifier))
+	t, err := s.config.Exchange(oidc.ClientContext(ctx, s.http), code, oauth2.VerifierOption(verifier))
 	if err != nil {
 		return "", oauthError(err)
 	}
@@ -125,7 +125,7 @@ func (s *signIn) idToken(ctx context.Context, t *oauth2.Token) (string, *oidc.ID
 	if !ok {
 		return "", nil, errors.New("the issuer sent no ID token")
 	}
-	v := s.provider.VerifierContext(oidc.ClientContext(ctx, s.o.HTTP), &oidc.Config{ClientID: s.config.ClientID})
+	v := s.provider.VerifierContext(oidc.ClientContext(ctx, s.http), &oidc.Config{ClientID: s.config.ClientID})
 	id, err := v.Verify(ctx, raw)
 	if err != nil {
 		return "", nil, fmt.Errorf("the issuer's ID token does not hold: %s", printable(err.Error()))
@@ -138,7 +138,7 @@ func (s *signIn) device(ctx context.Context) (string, error) {
 	if s.config.Endpoint.DeviceAuthURL == "" {
 		return "", errors.New("the issuer has no device flow; leave out --device")
 	}
-	ctx = oidc.ClientContext(ctx, s.o.HTTP)
+	ctx = oidc.ClientContext(ctx, s.http)
 	d, err := s.config.DeviceAuth(ctx)
 	if err != nil {
 		return "", oauthError(err)
@@ -178,23 +178,16 @@ func webAddress(s string) error {
 	return nil
 }
 
-// show sends the user to the issuer.
-func (s *signIn) show(address, code string) {
-	fmt.Fprintf(s.o.Out, "Sign in at:\n\n  %s\n\n", printable(address))
-	if code != "" {
-		fmt.Fprintf(s.o.Out, "and check that it shows the code %s\n", printable(code))
+// DeviceToken signs a person in at the issuer by the device authorization flow (RFC 8628) and returns the ID token. Show is
+// called once, with the address to open and the code that the page there must show. The token is not checked against
+// anything but the issuer: what it says is for [certs.Verifier] to judge.
+func DeviceToken(ctx context.Context, client *http.Client, info certs.LoginInfo, show func(address, code string)) (string, error) {
+	s, err := discover(ctx, client, info)
+	if err != nil {
+		return "", err
 	}
-	if s.o.NoBrowser {
-		return
-	}
-	open := s.o.OpenBrowser
-	if open == nil {
-		browser.Stdout, browser.Stderr = io.Discard, io.Discard
-		open = browser.OpenURL
-	}
-	if err := open(address); err != nil {
-		fmt.Fprintln(s.o.Out, "No browser could be opened here: open the address yourself.")
-	}
+	s.show = show
+	return s.device(ctx)
 }
 
 // oauthError says what an issuer answered without quoting a whole body, in which codes could stand.

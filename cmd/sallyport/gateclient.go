@@ -44,34 +44,43 @@ func (f *gateFlags) run(ctx context.Context, k *kong.Context, asJSON bool, comma
 	if asJSON {
 		command += " --json"
 	}
+	a, err := f.ask(ctx, command, nil)
+	if werr := errors.Join(pass(k.Stdout, a.stdout.b, asJSON), pass(k.Stderr, a.stderr.b, asJSON)); werr != nil {
+		return werr
+	}
+	return err
+}
+
+// A gateAnswer is what the gate said to one command, as far as it came.
+type gateAnswer struct{ stdout, stderr limited }
+
+// ask runs one command of the gate's own with an input, which may be nil. Where it exits with another status than 0, so
+// does the error.
+func (f *gateFlags) ask(ctx context.Context, command string, input io.Reader) (a gateAnswer, err error) {
 	client, err := f.dial(ctx)
 	if err != nil {
-		return err
+		return a, err
 	}
 	defer client.Close()
 	stop := context.AfterFunc(ctx, func() { client.Close() })
 	defer stop()
 	s, err := client.NewSession()
 	if err != nil {
-		return fmt.Errorf("gate: %w", err)
+		return a, fmt.Errorf("gate: %w", err)
 	}
 	defer s.Close()
-	stdout, stderr := new(limited), new(limited)
-	s.Stdout, s.Stderr = stdout, stderr
+	s.Stdin, s.Stdout, s.Stderr = input, &a.stdout, &a.stderr
 	err = s.Run(command)
-	if werr := errors.Join(pass(k.Stdout, stdout.b, asJSON), pass(k.Stderr, stderr.b, asJSON)); werr != nil {
-		return werr
-	}
 	var exit *ssh.ExitError
 	switch {
 	case errors.As(err, &exit):
-		return &exitError{code: max(exit.ExitStatus(), 1)}
+		return a, &exitError{code: max(exit.ExitStatus(), 1)}
 	case err != nil && ctx.Err() != nil:
-		return context.Cause(ctx)
+		return a, context.Cause(ctx)
 	case err != nil:
-		return fmt.Errorf("gate: %w", err)
+		return a, fmt.Errorf("gate: %w", err)
 	}
-	return nil
+	return a, nil
 }
 
 // pass prints what the gate says; whatever that holds, it does nothing to a terminal.

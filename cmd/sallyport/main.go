@@ -26,6 +26,7 @@ type commands struct {
 	Serve     serveCmd     `cmd:"" help:"Run a gate in production."`
 	Login     loginCmd     `cmd:"" help:"Sign in, and get a certificate."`
 	Whoami    whoamiCmd    `cmd:"" help:"Ask a gate who you are there."`
+	Delegate  delegateCmd  `cmd:"" help:"Hand an agent a certificate that is narrower than yours, and ends no later."`
 	SSHConfig sshConfigCmd `cmd:"" name:"ssh-config" help:"Print an ssh_config for a gate and its targets."`
 	Sessions  sessionsCmd  `cmd:"" help:"List, show, watch and end sessions."`
 	Replay    replayCmd    `cmd:"" help:"Play a recording in this terminal."`

@@ -243,7 +243,7 @@ func (d *Daemon) openServer(context.Context) error {
 	s := d.config.SSH
 	d.server = sshd.New(sshd.Options{
 		Name: d.config.Gate.Name, HostSigners: hosts.signers, Authenticate: checker.Check, Enrich: enricher(d.config),
-		Revoked: d.revoked.has, Targets: d.targets, Gate: d.gate, Desk: d.desk, Ledger: d.ledger, Archive: d.archive,
+		Revoked: d.revoked.has, Delegate: d.authority.SignDelegated, SignIn: d.signIn(), Targets: d.targets, Gate: d.gate, Desk: d.desk, Ledger: d.ledger, Archive: d.archive,
 		EssentialGroups: d.config.Recordings.EssentialGroups, Masks: masks, MaskStyle: maskStyle(&d.config.Masking), MaskHold: d.config.Masking.Hold.D(), Degrade: d.config.Recordings.OnFailure == "degrade",
 		TunnelRoot: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.authority.RecordRoot().Raw}),
 		ConsoleURL: d.config.HTTP.URL, HandshakeTimeout: s.HandshakeTimeout.D(), MaxStartups: s.MaxStartups,
@@ -266,7 +266,12 @@ func enricher(c *config.Config) func(certs.Identity) certs.Identity {
 			known[issuer+" "+strings.ToLower(u.Email)] = u
 		}
 	}
-	return func(id certs.Identity) certs.Identity {
+	var enrich func(id certs.Identity) certs.Identity
+	enrich = func(id certs.Identity) certs.Identity {
+		if id.OnBehalfOf != nil {
+			person := enrich(*id.OnBehalfOf)
+			id.OnBehalfOf = &person
+		}
 		u, ok := known[id.Key()]
 		if !ok && id.Email != "" {
 			u, ok = known[id.Issuer+" "+strings.ToLower(id.Email)]
@@ -276,6 +281,7 @@ func enricher(c *config.Config) func(certs.Identity) certs.Identity {
 		}
 		return id
 	}
+	return enrich
 }
 
 func union(a, b []string) []string {
@@ -397,10 +403,16 @@ func (r *revocations) refresh(ctx context.Context) error {
 	}
 }
 
+// has reports whether a certificate was taken back: it, its key, the one it was made from, or an identity in it. What an
+// agent holds falls with the human it acts for.
 func (r *revocations) has(c *ssh.Certificate) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.serials[fmt.Sprint(c.Serial)] || r.fingerprints[ssh.FingerprintSHA256(c.Key)] {
+		return true
+	}
+	d, err := certs.DelegationOf(c)
+	if err != nil || d != nil && r.serials[d.Parent] {
 		return true
 	}
 	if len(r.identities) == 0 {
@@ -410,8 +422,12 @@ func (r *revocations) has(c *ssh.Certificate) bool {
 	if err != nil {
 		return true
 	}
-	until, ok := r.identities[id.Key()]
-	return ok && time.Unix(int64(c.ValidAfter), 0).Before(until)
+	for p := &id; p != nil; p = p.OnBehalfOf {
+		if until, ok := r.identities[p.Key()]; ok && time.Unix(int64(c.ValidAfter), 0).Before(until) {
+			return true
+		}
+	}
+	return false
 }
 
 // explainListen says what to do about a port that cannot be had.
