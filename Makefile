@@ -30,7 +30,7 @@ build: $(PLAYER) ## build bin/sallyport
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/sallyport
 
 .PHONY: test
-test: setup-test build $(SALLYPORT_MINIO) $(KUBE) ## pass every test, with real counterparts
+test: setup-test $(PLAYER) $(SALLYPORT_MINIO) $(KUBE) ## pass every test, with real counterparts
 	cd integration/kube && go test ./...
 	go run $(GOTESTSUM) --format pkgname-and-test-fails --hide-summary=skipped -- -race -timeout 20m ./...
 
