@@ -1,4 +1,4 @@
-// Package hook is what the gate knows of a bash that asks before it runs a command: the rules that keep it asking,
+// Package hook is what the gate knows of a bash or zsh that asks before it runs a command: the rules that keep it asking,
 // the order in which it has to ask, and the file that makes it ask. How questions travel is for the folders that start
 // such shells: shells/local by an inherited descriptor, shells/remote through a forward on the host's loopback.
 package hook
@@ -15,10 +15,19 @@ import (
 	"github.com/sallyport-ssh/sallyport/shells"
 )
 
-// AnswerSize is the length of an answer, always: bash reads it at once.
+// AnswerSize is the length of an answer, always: the shell reads it at once.
 const AnswerSize = 256
 
 const maxCalls = 64 // processes whose last command is remembered
+
+// A Dialect is which shell asks.
+type Dialect int
+
+// The shells that can be made to ask.
+const (
+	Bash Dialect = iota
+	Zsh
+)
 
 // A Shell is one guarded shell with all its subshells. It is safe for concurrent use.
 type Shell struct {
@@ -29,6 +38,7 @@ type Shell struct {
 	fail func(error) // ends the session
 
 	mu      sync.Mutex // all below
+	dialect Dialect
 	up      bool
 	line    line
 	calls   map[int]call
@@ -57,8 +67,8 @@ func (e *TamperError) Error() string {
 
 // NewShell returns a shell of which nothing was heard yet. Fail is called, perhaps more than once, when it has to be
 // ended.
-func NewShell(ask shells.Asker, fail func(error)) *Shell {
-	return &Shell{ask: ask, fail: fail, calls: map[int]call{}}
+func NewShell(d Dialect, ask shells.Asker, fail func(error)) *Shell {
+	return &Shell{dialect: d, ask: ask, fail: fail, calls: map[int]call{}}
 }
 
 // Up is told that the guard stands and the shell may be typed into. It reports whether that is new.
@@ -70,6 +80,13 @@ func (s *Shell) Up() bool {
 	return first
 }
 
+// Speaks is told which shell came up, before anything is heard of it.
+func (s *Shell) Speaks(d Dialect) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialect = d
+}
+
 // Refused is told that a question was answered with no.
 func (s *Shell) Refused() {
 	s.mu.Lock()
@@ -77,14 +94,14 @@ func (s *Shell) Refused() {
 	s.refused = true
 }
 
-// Command decides on one simple command of process pid; main says whether that is the shell itself. Depth is that of
-// functions, in decimal.
+// Command decides on one simple command, of zsh on one sublist, of process pid; main says whether that is the shell
+// itself. Depth is that of functions, in decimal; zsh gives none.
 func (s *Shell) Command(ctx context.Context, pid int, main bool, depth, cwd, text string) error {
 	s.mu.Lock()
 	s.line.expect = false
 	entered := s.entered(pid, depth, text)
 	line, stop := s.line.text, s.refused && main && s.line.number != ""
-	up := s.up
+	up, dialect := s.up, s.dialect
 	s.mu.Unlock()
 	switch {
 	case !up:
@@ -93,6 +110,8 @@ func (s *Shell) Command(ctx context.Context, pid int, main bool, depth, cwd, tex
 		return errors.New("refused: it follows a refused command on the same line")
 	case text == "":
 		return errors.New("refused: the shell does not say what it is about to run")
+	case dialect == Zsh:
+		return s.zshCommand(ctx, cwd, line, text)
 	case isHeader(text), entered:
 		return nil // runs nothing: what it substitutes is asked
 	}
@@ -151,12 +170,22 @@ func (s *Shell) Line(ctx context.Context, record string) error {
 	return s.put(ctx, shells.Asked{Command: text, Line: text})
 }
 
-// Prompt is the main shell's report that it waits for a line: $-, $BASHOPTS and what `trap -p DEBUG` says.
+// Prompt is the main shell's report that it waits for a line. Of bash: $-, $BASHOPTS and what `trap -p DEBUG` says. Of
+// zsh: nothing, what `setopt` says, and what `trap` says.
 func (s *Shell) Prompt(flags, opts, trap string) {
 	s.mu.Lock()
 	silent := s.line.expect && !s.refused && !s.Typed.Load()
 	s.line.expect, s.refused = false, false
+	dialect := s.dialect
 	s.mu.Unlock()
+	if dialect == Zsh {
+		if err := zshPrompt(opts, trap); err != nil {
+			s.fail(err)
+		} else if silent {
+			s.fail(&TamperError{"a command ran unasked"})
+		}
+		return
+	}
 	switch {
 	case strings.TrimSpace(trap) != `trap -- '\__sallyport_guard' DEBUG`:
 		s.fail(&TamperError{"its trap is gone"})

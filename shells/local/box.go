@@ -158,6 +158,8 @@ func (b *box) etc(c Config) error {
 		{"/etc/profile", "PS1='\\u@\\h:\\w\\$ '\n"},
 		{wrapperPath, wrapper},
 		{guardPath, guardScript},
+		{zshPath, zshScript},
+		{zshPipePath, zshScript},
 	} {
 		if err := b.file(f.path, f.text); err != nil {
 			return err
@@ -234,7 +236,7 @@ func dangerousEnv(name string) bool {
 	switch name {
 	case "BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "PROMPT_COMMAND", "PS0", "PS4", "IFS", "CDPATH", "GLOBIGNORE",
 		"POSIXLY_CORRECT", "BASH_XTRACEFD", "INPUTRC", "HISTFILE", "HISTCONTROL", "HISTIGNORE", "HISTSIZE",
-		"GLIBC_TUNABLES", "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMOUT", "FCEDIT", "BASH_COMPAT":
+		"GLIBC_TUNABLES", "ZDOTDIR", "NULLCMD", "READNULLCMD", "MODULE_PATH", "FPATH", "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMOUT", "FCEDIT", "BASH_COMPAT":
 		return true
 	}
 	return strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "BASH_FUNC_") || strings.HasPrefix(name, "SALLYPORT_GUARD")

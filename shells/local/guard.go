@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -17,11 +18,20 @@ import (
 	"github.com/sallyport-ssh/sallyport/shells/hook"
 )
 
-// guardPath is where the file that makes bash ask lies inside.
-const guardPath = "/etc/guard.bashrc"
+// Where the files lie inside that make a shell ask. zsh looks for its own by name in a directory.
+const (
+	guardPath   = "/etc/guard.bashrc"
+	zshDir      = "/etc/guard.zsh"     // for a terminal
+	zshPipeDir  = "/etc/guard.zsh-env" // for a pipe
+	zshPath     = zshDir + "/.zshrc"
+	zshPipePath = zshPipeDir + "/.zshenv"
+)
 
 //go:embed guard.bashrc
 var guardScript string
+
+//go:embed guard.zshrc
+var zshScript string
 
 // Bounds on what comes out of a sandbox over the guard's socket, where any program in it can write.
 const (
@@ -32,12 +42,32 @@ const (
 	maxBounces = 4096    // of one answer
 )
 
-// guardedShell is the command line and environment of a shell that asks.
-func guardedShell(bash string, interactive bool, env []string) ([]string, []string) {
-	if interactive {
-		return []string{bash, "--noprofile", "--rcfile", guardPath, "-i"}, env
+// dialectOf tells which hook the shell of a target takes.
+func dialectOf(shell []string) (d hook.Dialect, ok bool) {
+	if len(shell) != 1 {
+		return 0, false
 	}
-	return []string{bash, "--noprofile", "--norc", "-s"}, append(env[:len(env):len(env)], "BASH_ENV="+guardPath)
+	switch filepath.Base(shell[0]) {
+	case "bash":
+		return hook.Bash, true
+	case "zsh":
+		return hook.Zsh, true
+	}
+	return 0, false
+}
+
+// guardedShell is the command line and environment of a shell that asks.
+func guardedShell(d hook.Dialect, shell string, interactive bool, env []string) ([]string, []string) {
+	with := func(v string) []string { return append(env[:len(env):len(env)], v) }
+	switch {
+	case d == hook.Zsh && interactive:
+		return []string{shell, "-d", "-i"}, with("ZDOTDIR=" + zshDir)
+	case d == hook.Zsh:
+		return []string{shell, "-d", "-s"}, with("ZDOTDIR=" + zshPipeDir)
+	case interactive:
+		return []string{shell, "--noprofile", "--rcfile", guardPath, "-i"}, env
+	}
+	return []string{shell, "--noprofile", "--norc", "-s"}, with("BASH_ENV=" + guardPath)
 }
 
 // guard answers the questions of one guarded shell.
@@ -68,8 +98,8 @@ type answer struct {
 	bounces int
 }
 
-func newGuard(p *process, ask shells.Asker, log *slog.Logger) *guard {
-	return &guard{Shell: hook.NewShell(ask, p.fail), p: p, log: log, conn: p.hook, ready: make(chan struct{}),
+func newGuard(p *process, d hook.Dialect, ask shells.Asker, log *slog.Logger) *guard {
+	return &guard{Shell: hook.NewShell(d, ask, p.fail), p: p, log: log, conn: p.hook, ready: make(chan struct{}),
 		pending: map[string]*question{}, kept: map[string]*answer{}}
 }
 
@@ -106,7 +136,7 @@ func (g *guard) serve() {
 }
 
 // fieldsOf is how many strings, each ended by a zero byte, a message has.
-var fieldsOf = map[byte]int{'A': 4, 'L': 2, 'P': 3, 'M': 1, 'R': 1}
+var fieldsOf = map[byte]int{'A': 4, 'L': 2, 'P': 3, 'M': 1, 'R': 1, 'Z': 2}
 
 // cutMessage takes the first message off b. fields is nil when it is not whole. Its first field keeps
 // the letter of its kind.
@@ -146,6 +176,10 @@ func (g *guard) handle(ctx context.Context, pid int, f []string) {
 		g.cameUp(pid)
 	case 'A':
 		g.question(ctx, pid, id, func(ctx context.Context) error { return g.Command(ctx, pid, pid == g.p.pid, f[1], f[2], f[3]) })
+	case 'Z':
+		if pid == g.p.pid {
+			g.ZshLine(f[1])
+		}
 	case 'L':
 		g.question(ctx, pid, id, func(ctx context.Context) error { return g.Line(ctx, f[1]) })
 	}
@@ -307,6 +341,6 @@ func (g *guard) await(ctx context.Context, limit time.Duration) error {
 	case <-g.p.exited:
 		return errors.New("the shell ended before its guard was up")
 	case <-t.C:
-		return fmt.Errorf("the shell's guard did not come up within %v: it needs bash 5.1 or newer", limit)
+		return fmt.Errorf("the shell's guard did not come up within %v: it needs bash 5.1 or zsh 5.9, or newer", limit)
 	}
 }

@@ -12,11 +12,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/sallyport-ssh/sallyport/shells"
+	"github.com/sallyport-ssh/sallyport/shells/hook"
 )
 
 // DefaultHostUID is the host's user and group id for sandboxed processes when the gate runs as root. It
@@ -35,8 +35,8 @@ type Config struct {
 	Binds []Bind   // of the host's directories and files
 	Env   []string // NAME=value, before what the client sends
 
-	// Shell is what a session without a command starts; default /bin/bash. Only bash has a hook, and
-	// only when Shell names it without arguments.
+	// Shell is what a session without a command starts; default /bin/bash. Only bash and zsh have
+	// a hook, and only when Shell names them without arguments.
 	Shell []string
 	// Exec is what runs a command, given as one more argument; default
 	// /bin/bash --norc --noprofile -c.
@@ -87,7 +87,8 @@ type Limits struct {
 type Local struct {
 	c       Config
 	sandbox bool
-	hook    bool
+	hook    bool // dialect says whose
+	dialect hook.Dialect
 	box     *box
 	spawn   *spawner
 
@@ -104,7 +105,7 @@ func New(c Config) (*Local, error) {
 		return nil, fmt.Errorf("target %q: %w", c.Name, err)
 	}
 	l := &Local{c: c, sandbox: true, open: map[*process]struct{}{}}
-	l.hook = len(c.Shell) == 1 && filepath.Base(c.Shell[0]) == "bash"
+	l.dialect, l.hook = dialectOf(c.Shell)
 	serr := l.makeSandbox()
 	if serr == nil {
 		return l, nil

@@ -79,7 +79,7 @@ func (p *process) watching(s startSpec) {
 		p.left = 1
 	}
 	if p.hook != nil {
-		p.guard = newGuard(p, s.ask, p.l.c.Log)
+		p.guard = newGuard(p, p.l.dialect, s.ask, p.l.c.Log)
 		p.guards.Go(p.guard.serve)
 	}
 	go p.watch()

@@ -64,7 +64,7 @@ func (l *Local) spec(r shells.Request) (startSpec, error) {
 		s.argv = l.c.Shell
 		if l.hook && r.Ask != nil {
 			s.ask = r.Ask
-			s.argv, s.env = guardedShell(l.c.Shell[0], r.Pty != nil, s.env)
+			s.argv, s.env = guardedShell(l.dialect, l.c.Shell[0], r.Pty != nil, s.env)
 		}
 	case shells.Exec:
 		if len(r.Command) > maxCommand {

@@ -25,6 +25,9 @@ import (
 //go:embed hook.bashrc
 var hookScript string
 
+//go:embed hook.zshrc
+var zshScript string
+
 // Bounds on what a host can send through the forward, where anything on it can connect.
 const (
 	maxAsk    = 4 << 20 // bytes of one question
@@ -39,9 +42,12 @@ type errNoHook struct{ why string }
 
 func (e *errNoHook) Error() string { return "no hook: " + e.why }
 
-// bootstrap is what the login shell is given to run. Any shell but a bash that can be hooked says none, or fails.
+// bootstrap is what the login shell is given to run. Any shell but a bash or zsh that can be hooked says none, or fails.
+// zsh takes its start-up file from a directory alone: one is made for it, and it removes it first of all.
 func bootstrap() string {
-	return `case ${BASH_VERSION-} in 5.[1-9]*|[6-9].*|[1-9][0-9].*) exec "$BASH" --noprofile --rcfile <(printf %s ` +
+	return `case ${ZSH_VERSION-} in 5.9*|5.[1-9][0-9]*|[6-9].*|[1-9][0-9].*) case $SHELL in */zsh) ;; *) SHELL=zsh;; esac; ` +
+		`ZDOTDIR=$(mktemp -d) && export ZDOTDIR && printf %s ` + quote(zshScript) + ` >"$ZDOTDIR/.zshrc" && exec "$SHELL" -d -i;; esac; ` +
+		`case ${BASH_VERSION-} in 5.[1-9]*|[6-9].*|[1-9][0-9].*) exec "$BASH" --noprofile --rcfile <(printf %s ` +
 		quote(hookScript) + `) -i;; *) echo sallyport:none;; esac`
 }
 
@@ -53,7 +59,7 @@ func (r *Remote) wantsHook(q shells.Request) bool {
 	return q.Kind == shells.Shell && q.Pty != nil && q.Ask != nil && (r.c.Guard == "" || r.c.Guard == "hook")
 }
 
-// hooked starts a bash on the host that asks the gate before each command. The forward by which it does so is on the
+// hooked starts a bash or zsh on the host that asks the gate before each command. The forward by which it does so is on the
 // host's loopback, where every user can connect: a token that only this shell is told, in its terminal and before
 // anything else is, tells its questions from theirs.
 func (r *Remote) hooked(client *ssh.Client, q shells.Request) (*process, error) {
@@ -110,7 +116,7 @@ func newHooks(p *process, ask shells.Asker, token string, ln net.Listener) *hook
 	ctx, stop := context.WithCancel(context.Background())
 	h := &hooks{p: p, token: token, ln: ln, ready: make(chan struct{}), ctx: ctx, stop: stop,
 		slots: make(chan struct{}, maxAskers), pending: map[*question]struct{}{}}
-	h.Shell = hook.NewShell(ask, p.fail)
+	h.Shell = hook.NewShell(hook.Bash, ask, p.fail)
 	return h
 }
 
@@ -178,8 +184,11 @@ func (h *hooks) marker() error {
 		switch {
 		case bytes.HasSuffix(bytes.TrimRight(seen, "\r\n"), []byte("sallyport:ready")):
 			return nil
+		case bytes.HasSuffix(bytes.TrimRight(seen, "\r\n"), []byte("sallyport:zsh")):
+			h.Speaks(hook.Zsh)
+			return nil
 		case bytes.HasSuffix(bytes.TrimRight(seen, "\r\n"), []byte("sallyport:none")):
-			return &errNoHook{"the login shell on the host is no bash 5.1 or newer"}
+			return &errNoHook{"the login shell on the host is neither bash 5.1 nor zsh 5.9, or newer"}
 		}
 	}
 	return &errNoHook{"the host's shell writes without an end before it is up"}
@@ -202,6 +211,12 @@ func (h *hooks) connection(c net.Conn) {
 	switch f[0] {
 	case "A":
 		err = h.question(c, main, func(ctx context.Context) error { return h.Command(ctx, pid, main, f[3], f[4], f[5]) })
+	case "Z":
+		if !main {
+			return
+		}
+		h.ZshLine(f[5])
+		err = nil
 	case "L":
 		err = h.question(c, main, func(ctx context.Context) error { return h.Line(ctx, f[5]) })
 	case "P":

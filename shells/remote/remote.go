@@ -51,7 +51,7 @@ type Config struct {
 	// way; default the local address of each connection.
 	SourceAddress []string
 
-	// Guard is how the commands of terminals are known: "hook" (the host's bash asks before each, or no terminal is
+	// Guard is how the commands of terminals are known: "hook" (the host's bash or zsh asks before each, or no terminal is
 	// opened), "screen" (they are read off the terminal), "none" (nobody looks). Default: hook, and screen where the
 	// host allows no forward or its login shell is no bash 5.1 or newer.
 	Guard string

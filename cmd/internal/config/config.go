@@ -184,7 +184,7 @@ type SSHTarget struct {
 	Names []string `yaml:"names"`
 	// SourceAddresses replaces the gate's own address in the credential, for hosts behind NAT.
 	SourceAddresses []string `yaml:"source_addresses"`
-	// Guard says how the commands of terminals are known: hook (the host's bash asks the gate before each,
+	// Guard says how the commands of terminals are known: hook (the host's bash or zsh asks the gate before each,
 	// or no terminal is opened), screen (they are read off the terminal, which is advisory) or none. Default:
 	// hook where the host allows it, else screen.
 	Guard string `yaml:"guard"`
