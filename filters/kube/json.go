@@ -11,7 +11,12 @@ const (
 	maxToken = 16 << 20 // bytes of a string
 	maxHeld  = 8 << 20  // bytes that wait for the kind of their object
 	maxOpen  = 1000     // objects and arrays in each other
-	room     = 32 << 10 // bytes that are read at once, at least
+)
+
+// The buffer of a watch, in which little happens, stays small; that of a list soon does not.
+const (
+	leastBuffer = 4 << 10
+	readBuffer  = 64 << 10 // is read into at once; more is for what is held, or one long string
 )
 
 // A text is JSON that is read in pieces: what was read and has not been written yet, and what is known of it.
@@ -23,6 +28,7 @@ type text struct {
 	tokens []token // of b[:pos], in order
 	holds  []hold  // outermost first
 	cut    partial // the string in which b ends
+	full   bool    // there was more to read than room for it
 }
 
 // A token is a member's name with its value, a name alone where an object or array follows, or an element.
@@ -122,13 +128,14 @@ func (x *text) begin() {
 
 // fill reads the next piece, and says whether it is the last.
 func (x *text) fill(src io.Reader) (end bool, err error) {
-	if cap(x.b)-len(x.b) < room {
-		grown := make([]byte, len(x.b), max(2*room, 2*cap(x.b)))
+	if free := cap(x.b) - len(x.b); free < cap(x.b)/2 || free == 0 || x.full && cap(x.b) < readBuffer {
+		grown := make([]byte, len(x.b), max(leastBuffer, 2*cap(x.b)))
 		copy(grown, x.b)
 		x.b = grown
 	}
 	n, err := src.Read(x.b[len(x.b):cap(x.b)])
 	x.b = x.b[:len(x.b)+n]
+	x.full = len(x.b) == cap(x.b)
 	if err == io.EOF {
 		return true, nil
 	}
@@ -444,5 +451,8 @@ func (x *text) drop(to, n int) {
 		if h.to > 0 {
 			h.to -= n
 		}
+	}
+	if len(x.b) == 0 && cap(x.b) > readBuffer { // something large went by
+		x.b, x.tokens = nil, nil
 	}
 }
