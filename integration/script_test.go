@@ -91,6 +91,7 @@ func refuseStop(t *testing.T) {
 func setup(e *testscript.Env) error {
 	e.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	e.Setenv("GORACE", "halt_on_error=1")
+	e.Setenv("SALLYPORT_KUBECONFIG", "none") // a cluster starts where a script says so
 	e.Setenv("AGENT", filepath.Join(e.WorkDir, "d/agent/ssh_config"))
 	e.Setenv("DEVELOPER", filepath.Join(e.WorkDir, "d/developer/ssh_config"))
 	e.Setenv("APPROVER", filepath.Join(e.WorkDir, "d/approver/ssh_config"))
@@ -150,7 +151,7 @@ func cmdDev(ts *testscript.TestScript, neg bool, args []string) {
 	g.out = new(lockedBuffer)
 	g.cmd = exec.Command(filepath.Join(bin, "sallyport"), append([]string{"dev", "--dir", "d", "--ssh", "127.0.0.1:0", "--http", "127.0.0.1:0"}, args...)...)
 	g.cmd.Dir = ts.MkAbs(".")
-	g.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
+	g.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1", "SALLYPORT_KUBECONFIG="+ts.Getenv("SALLYPORT_KUBECONFIG"))
 	g.cmd.Stdout, g.cmd.Stderr = g.out, g.out
 	ts.Check(g.cmd.Start())
 	g.exited = make(chan error, 1)

@@ -117,10 +117,12 @@ type devCmd struct {
 	SSH    string `help:"Address of the gate." default:"127.0.0.1:2222" placeholder:"ADDR"`
 	HTTP   string `help:"Address of the console." default:"127.0.0.1:8022" placeholder:"ADDR"`
 	Config string `help:"Further targets, users and policies, with the keys of production's file." type:"path" placeholder:"FILE"`
+
+	Kubeconfig string `help:"A kubeconfig for target k8s; none for no such target. Default: a throwaway cluster, where make k8s has built the programs." env:"SALLYPORT_KUBECONFIG" placeholder:"FILE"`
 }
 
 func (c *devCmd) Run(ctx context.Context) error {
-	return dev.Run(ctx, dev.Options{Dir: c.Dir, SSH: c.SSH, HTTP: c.HTTP, Config: c.Config, Out: os.Stdout})
+	return dev.Run(ctx, dev.Options{Dir: c.Dir, SSH: c.SSH, HTTP: c.HTTP, Config: c.Config, Kubeconfig: c.Kubeconfig, Out: os.Stdout})
 }
 
 type serveCmd struct {

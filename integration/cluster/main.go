@@ -4,14 +4,14 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
-	"github.com/sallyport-ssh/sallyport/integration/real"
+	"github.com/sallyport-ssh/sallyport/shells/kube/throwaway"
 )
 
 func main() {
@@ -24,10 +24,9 @@ func main() {
 }
 
 func run(dir string) error {
-	runtime.LockOSThread() // the servers end with the thread that started them
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
-	k, err := real.StartKube(dir)
+	k, err := throwaway.Start(context.Background(), dir)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -28,20 +27,19 @@ import (
 
 	"github.com/sallyport-ssh/sallyport/filters/kube"
 	"github.com/sallyport-ssh/sallyport/filters/mask"
-	"github.com/sallyport-ssh/sallyport/integration/real"
+	"github.com/sallyport-ssh/sallyport/shells/kube/throwaway"
 )
 
-var cluster *real.Kube
+var cluster *throwaway.Server
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		runtime.LockOSThread() // the servers end with the thread that started them
 		dir, err := os.MkdirTemp("", "kube")
 		if err != nil {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
-		if cluster, err = real.StartKube(dir); err != nil {
+		if cluster, err = throwaway.Start(context.Background(), dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -215,7 +213,7 @@ func (g *gate) kubectl(t testing.TB, stdin string, args ...string) (string, int)
 
 func (g *gate) kubectlEnv(t testing.TB, env []string, stdin string, args ...string) (string, int) {
 	t.Helper()
-	tool, err := real.KubeTool("kubectl")
+	tool, err := throwaway.Tool("kubectl")
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -332,7 +330,7 @@ func TestAttachCopyForward(t *testing.T) {
 // start runs kubectl until the test is done with it, and returns what it prints, line by line.
 func (g *gate) start(t *testing.T, args ...string) (lines <-chan string, stop func()) {
 	t.Helper()
-	tool, err := real.KubeTool("kubectl")
+	tool, err := throwaway.Tool("kubectl")
 	must(t, err)
 	c := exec.Command(tool, append([]string{"--kubeconfig", g.config}, args...)...)
 	c.Env = append(os.Environ(), "HOME="+filepath.Dir(g.config))

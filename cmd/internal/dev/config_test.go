@@ -19,7 +19,7 @@ import (
 // reads back what dev wrote of it.
 func TestWrittenConfigLoadsAgain(t *testing.T) {
 	dir := t.TempDir()
-	g := &gate{o: Options{Dir: dir, SSH: "127.0.0.1:0", HTTP: "127.0.0.1:0", Out: io.Discard}, log: slog.New(slog.DiscardHandler)}
+	g := &gate{o: Options{Dir: dir, SSH: "127.0.0.1:0", HTTP: "127.0.0.1:0", Kubeconfig: NoKubeconfig, Out: io.Discard}, log: slog.New(slog.DiscardHandler)}
 	c, err := g.configure(t.Context())
 	if err != nil {
 		t.Fatal(err)

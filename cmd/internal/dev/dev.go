@@ -33,7 +33,10 @@ type Options struct {
 	Dir       string // made if missing; holds everything
 	SSH, HTTP string // host:port; port 0 takes a free one
 	Config    string // further targets, users and policies; "" for none
-	Out       io.Writer
+	// Kubeconfig is of the target k8s; "" for a throwaway cluster where there are the programs for one, see also
+	// [NoKubeconfig].
+	Kubeconfig string
+	Out        io.Writer
 }
 
 // gateName is what dev's gate is called: the alias in every ssh_config, and the name in its host
@@ -82,6 +85,7 @@ type gate struct {
 	idp    *devidp.Provider
 	web1   *throwaway.Server
 	db     *pgthrowaway.Server
+	k8s    *cluster
 	notes  []string // what could not be started, for the greeting
 	daemon *daemon.Daemon
 	users  []*workstation
@@ -206,6 +210,9 @@ func (g *gate) defaultTargets(ctx context.Context, c *config.Config) error {
 		},
 	})
 	g.startDB(ctx, c)
+	if err := g.offerK8s(c); err != nil {
+		return err
+	}
 	if _, err := exec.LookPath("/usr/sbin/sshd"); err != nil {
 		g.notes = append(g.notes, "There is no target web1: sshd is not installed (apt-get install openssh-server).")
 		return nil
@@ -281,6 +288,9 @@ func (g *gate) keepFresh(ctx context.Context) {
 }
 
 func (g *gate) close() {
+	if g.k8s != nil {
+		g.k8s.close()
+	}
 	if g.db != nil {
 		if err := g.db.Close(); err != nil {
 			g.log.Error("db did not stop", "error", err)

@@ -52,6 +52,17 @@ func (g *gate) greet() {
 			[2]string{"echo 'delete from orders' | " + cfg("agent") + " db", "held: no WHERE"},
 			[2]string{cfg("developer") + " -N -L 15432:db:5432 gate &", "then: psql -h 127.0.0.1 -p 15432"})
 	}
+	if g.k8s != nil || g.o.Kubeconfig != "" && g.o.Kubeconfig != NoKubeconfig {
+		about := "the real kubectl, jailed; every request is decided on"
+		if g.k8s != nil {
+			about += " (the cluster starts now: some seconds)"
+		}
+		lines = append(lines,
+			[2]string{cfg("agent") + " k8s get pods -n web", about},
+			[2]string{cfg("agent") + " k8s get pod web-0 -n web -o yaml", "variables that are secret are masked"},
+			[2]string{cfg("agent") + " k8s delete configmap shop -n web", "held"},
+			[2]string{cfg("developer") + " -t k8s", "a prompt for kubectl commands"})
+	}
 	lines = append(lines, [2]string{g.config.HTTP.URL + "/", "sign in as approver: sessions, play, approve"})
 	width := 0
 	for _, l := range lines {

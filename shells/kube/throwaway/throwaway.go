@@ -1,4 +1,6 @@
-package real
+// Package throwaway runs a real kube-apiserver on a real etcd, with a node whose containers are processes of this machine: for
+// `sallyport dev`, where there is a cluster to look at, and for tests.
+package throwaway
 
 import (
 	"bytes"
@@ -19,74 +21,113 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// Kube is a real kube-apiserver on a real etcd, with a node whose containers are processes of this machine.
-type Kube struct {
-	Dir    string // everything it has; the node's logs and the commands' directory are Dir/node
-	URL    string // https://127.0.0.1:PORT
-	Admin  string // kubeconfig file of somebody who may do everything
-	CA     string // file
-	Cert   string // file of the admin's certificate; its key is Key
-	Key    string
-	Audit  string // file of the server's own audit log
+// A Server runs from Start to Stop.
+type Server struct {
+	Dir   string // everything it has; the node's logs and the commands' directory are Dir/node
+	URL   string // https://127.0.0.1:PORT
+	Admin string // kubeconfig file of somebody who may do everything
+	CA    string // file
+	Cert  string // file of the admin's certificate; its key is Key
+	Key   string
+	Audit string // file of the server's own audit log
+
+	ports  []int // etcd's two, the node's, the server's
 	procs  []*exec.Cmd
 	deaths []chan struct{}
 }
 
-//go:embed kube.yaml
+//go:embed demo.yaml
 var demo []byte
 
-// KubeTool is the path of kube-apiserver, kubectl or kube-node, which `make test` builds.
-func KubeTool(name string) (string, error) {
+// custom is an object of the type that demo defines.
+const custom = `{"apiVersion":"shop.example.com/v1","kind":"Backup","metadata":{"name":"nightly","namespace":"web"},"spec":{"schedule":"0 3 * * *","keep":7}}`
+
+// Tools are the programs that `make k8s` and `make test` build.
+var Tools = []string{"kube-apiserver", "kubectl", "kube-node"}
+
+// Tool is the path of one of the Tools.
+func Tool(name string) (string, error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", err
+		home = "/"
 	}
 	for _, dir := range []string{os.Getenv("SALLYPORT_KUBE"), filepath.Join(home, ".cache/sallyport/bin")} {
 		if info, err := os.Stat(filepath.Join(dir, name)); dir != "" && err == nil && info.Mode()&0o111 != 0 {
 			return filepath.Join(dir, name), nil
 		}
 	}
-	return "", fmt.Errorf("no %s: run `make k8s` or `make test`, which build it, or name its directory in SALLYPORT_KUBE", name)
+	return "", fmt.Errorf("there is no %s: make k8s builds it, once, which takes some minutes", name)
 }
 
-// StartKube starts a cluster with its state in dir and demo objects in it. Like [StartPostgres] it belongs to a goroutine
-// that is locked to its thread until Stop.
-func StartKube(dir string) (_ *Kube, err error) {
-	k := &Kube{Dir: dir, Admin: filepath.Join(dir, "admin.kubeconfig"), Audit: filepath.Join(dir, "audit.log")}
-	defer func() {
-		if err != nil {
-			k.Stop()
+// Missing says what a server here lacks; nil if it can be started.
+func Missing() error {
+	for _, name := range Tools {
+		if _, err := Tool(name); err != nil {
+			return err
 		}
-	}()
-	if err := os.MkdirAll(filepath.Join(dir, "node"), 0o755); err != nil {
-		return nil, err
 	}
-	if err := k.keys(); err != nil {
-		return nil, err
+	if _, err := exec.LookPath("etcd"); err != nil {
+		return errors.New("etcd is not installed (apt-get install etcd-server)")
 	}
-	ports, err := freePorts(4)
+	return nil
+}
+
+// New makes what a server needs in dir, its keys and the admin's kubeconfig among it, and starts nothing.
+func New(dir string) (*Server, error) {
+	k := &Server{Dir: dir, Admin: filepath.Join(dir, "admin.kubeconfig"), Audit: filepath.Join(dir, "audit.log")}
+	err := os.MkdirAll(filepath.Join(dir, "node"), 0o755)
+	if err == nil {
+		err = k.keys()
+	}
+	if err == nil {
+		k.ports, err = freePorts(4)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := k.etcd(ports[0], ports[1]); err != nil {
+	k.URL = fmt.Sprintf("https://127.0.0.1:%d", k.ports[3])
+	return k, k.WriteKubeconfig(k.Admin, k.URL)
+}
+
+// Start starts a server made by New, puts demo objects into it, and returns when it is ready. Its processes end with this
+// program.
+func (k *Server) Start(ctx context.Context) error {
+	err := k.etcd(k.ports[0], k.ports[1])
+	if err == nil {
+		err = k.node(k.ports[2])
+	}
+	if err == nil {
+		err = k.apiserver(ctx, k.ports[3], k.ports[0])
+	}
+	if err == nil {
+		err = k.fill(ctx, k.ports[2])
+	}
+	if err != nil {
+		k.Stop()
+	}
+	return err
+}
+
+// Start makes a server in dir and starts it.
+func Start(ctx context.Context, dir string) (*Server, error) {
+	k, err := New(dir)
+	if err == nil {
+		err = k.Start(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if err := k.node(ports[2]); err != nil {
-		return nil, err
-	}
-	if err := k.apiserver(ports[3], ports[0]); err != nil {
-		return nil, err
-	}
-	return k, k.fill(ports[2])
+	return k, nil
 }
 
 // Stop ends everything; the state stays in Dir.
-func (k *Kube) Stop() {
+func (k *Server) Stop() {
 	for i := len(k.procs) - 1; i >= 0; i-- {
 		_ = k.procs[i].Process.Kill()
 		<-k.deaths[i]
@@ -95,8 +136,8 @@ func (k *Kube) Stop() {
 }
 
 // Kubectl runs the real kubectl as the admin.
-func (k *Kube) Kubectl(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {
-	tool, err := KubeTool("kubectl")
+func (k *Server) Kubectl(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {
+	tool, err := Tool("kubectl")
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +152,7 @@ func (k *Kube) Kubectl(ctx context.Context, stdin []byte, args ...string) ([]byt
 }
 
 // keys makes a CA and what it signs.
-func (k *Kube) keys() error {
+func (k *Server) keys() error {
 	ca := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test cluster"}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
@@ -143,7 +184,7 @@ func (k *Kube) keys() error {
 }
 
 // sign writes NAME.crt and NAME.key.
-func (k *Kube) sign(name string, t, ca *x509.Certificate, caKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
+func (k *Server) sign(name string, t, ca *x509.Certificate, caKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -165,10 +206,10 @@ func (k *Kube) sign(name string, t, ca *x509.Certificate, caKey *ecdsa.PrivateKe
 		os.WriteFile(k.file(name+".key"), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: raw}), 0o600))
 }
 
-func (k *Kube) file(name string) string { return filepath.Join(k.Dir, name) }
+func (k *Server) file(name string) string { return filepath.Join(k.Dir, name) }
 
-// run starts a server that dies with this process.
-func (k *Kube) run(path string, args ...string) error {
+// run starts a program that ends with this one.
+func (k *Server) run(path string, args ...string) error {
 	log, err := os.Create(k.file(filepath.Base(path) + ".log"))
 	if err != nil {
 		return err
@@ -177,27 +218,35 @@ func (k *Kube) run(path string, args ...string) error {
 	c := exec.Command(path, args...)
 	c.Stdout, c.Stderr, c.Dir = log, log, k.Dir
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := c.Start(); err != nil {
+	started, died := make(chan error, 1), make(chan struct{})
+	go func() { // ends with the program, which is told to end with the thread that started it: so that must stay
+		runtime.LockOSThread()
+		defer close(died)
+		err := c.Start()
+		started <- err
+		if err == nil {
+			_ = c.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		return err
 	}
-	died := make(chan struct{})
-	go func() { defer close(died); _ = c.Wait() }()
 	k.procs, k.deaths = append(k.procs, c), append(k.deaths, died)
 	return nil
 }
 
-func (k *Kube) etcd(client, peer int) error {
+func (k *Server) etcd(client, peer int) error {
 	path, err := exec.LookPath("etcd")
 	if err != nil {
-		return errors.New("no etcd: run make test, or apt-get install etcd-server")
+		return errors.New("etcd is not installed (apt-get install etcd-server)")
 	}
 	c, p := fmt.Sprintf("http://127.0.0.1:%d", client), fmt.Sprintf("http://127.0.0.1:%d", peer)
 	return k.run(path, "--data-dir", k.file("etcd"), "--listen-client-urls", c, "--advertise-client-urls", c, "--listen-peer-urls", p,
 		"--initial-advertise-peer-urls", p, "--initial-cluster", "default="+p, "--unsafe-no-fsync")
 }
 
-func (k *Kube) node(port int) error {
-	path, err := KubeTool("kube-node")
+func (k *Server) node(port int) error {
+	path, err := Tool("kube-node")
 	if err != nil {
 		return err
 	}
@@ -211,8 +260,8 @@ omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 `
 
-func (k *Kube) apiserver(port, etcd int) error {
-	path, err := KubeTool("kube-apiserver")
+func (k *Server) apiserver(ctx context.Context, port, etcd int) error {
+	path, err := Tool("kube-apiserver")
 	if err != nil {
 		return err
 	}
@@ -231,12 +280,11 @@ func (k *Kube) apiserver(port, etcd int) error {
 	if err != nil {
 		return err
 	}
-	k.URL = fmt.Sprintf("https://127.0.0.1:%d", port)
-	return k.ready(len(k.procs) - 1)
+	return k.ready(ctx, len(k.procs)-1)
 }
 
 // ready waits until the server says that it is.
-func (k *Kube) ready(server int) error {
+func (k *Server) ready(ctx context.Context, server int) error {
 	pool := x509.NewCertPool()
 	ca, err := os.ReadFile(k.CA)
 	if err != nil {
@@ -263,6 +311,8 @@ func (k *Kube) ready(server int) error {
 		select {
 		case <-k.deaths[server]:
 			return fmt.Errorf("kube-apiserver ended: see %s", k.file("kube-apiserver.log"))
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		case <-deadline:
 			return fmt.Errorf("kube-apiserver does not answer: see %s", k.file("kube-apiserver.log"))
 		case <-tick.C:
@@ -270,43 +320,48 @@ func (k *Kube) ready(server int) error {
 	}
 }
 
-// fill writes the admin's kubeconfig and puts the demo objects there.
-func (k *Kube) fill(nodePort int) error {
-	config := fmt.Sprintf(`apiVersion: v1
+// WriteKubeconfig writes the admin's kubeconfig for the server at url.
+func (k *Server) WriteKubeconfig(file, url string) error {
+	return os.WriteFile(file, fmt.Appendf(nil, `apiVersion: v1
 kind: Config
 clusters: [{name: test, cluster: {server: %q, certificate-authority: %q}}]
 users: [{name: admin, user: {client-certificate: %q, client-key: %q}}]
 contexts: [{name: test, context: {cluster: test, user: admin}}]
 current-context: test
-`, k.URL, k.CA, k.Cert, k.Key)
-	if err := os.WriteFile(k.Admin, []byte(config), 0o600); err != nil {
+`, url, k.CA, k.Cert, k.Key), 0o600)
+}
+
+// fill puts the demo objects there.
+func (k *Server) fill(ctx context.Context, nodePort int) error {
+	log := "GET / 200\nlogin anna.schmidt@example.com card 4111 1111 1111 1111\nGET /healthz 200\n"
+	if err := os.WriteFile(filepath.Join(k.Dir, "node", "web_web-0_web.log"), []byte(log), 0o644); err != nil {
 		return err
 	}
-	for name, text := range map[string]string{
-		"web_web-0_web.log": "GET / 200\nlogin anna.schmidt@example.com card 4111 1111 1111 1111\nGET /healthz 200\n",
-	} {
-		if err := os.WriteFile(filepath.Join(k.Dir, "node", name), []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if _, err := k.Kubectl(ctx, demo, "apply", "-f", "-"); err != nil {
-		return err
-	}
 	status := fmt.Sprintf(`{"status":{"addresses":[{"type":"InternalIP","address":"127.0.0.1"}],"daemonEndpoints":{"kubeletEndpoint":{"Port":%d}},"conditions":[{"type":"Ready","status":"True"}]}}`, nodePort)
-	_, err := k.Kubectl(ctx, nil, "patch", "node", "node-1", "--subresource=status", "--type=merge", "-p", status)
-	if err != nil {
-		return err
-	}
-	for _, pod := range []string{"web-0", "db-0"} {
-		running := `{"status":{"phase":"Running","podIP":"10.0.0.9","conditions":[{"type":"Ready","status":"True"}],"containerStatuses":[{"name":"` +
-			strings.TrimSuffix(pod, "-0") + `","ready":true,"restartCount":0,"image":"i","imageID":"i","state":{"running":{"startedAt":"2026-11-24T08:00:00Z"}}}]}}`
-		if _, err := k.Kubectl(ctx, nil, "patch", "pod", pod, "-n", "web", "--subresource=status", "--type=merge", "-p", running); err != nil {
+	for _, step := range []struct {
+		stdin string
+		args  []string
+	}{
+		{string(demo), []string{"apply", "-f", "-"}},
+		{"", []string{"wait", "--for=condition=Established", "crd/backups.shop.example.com"}},
+		{custom, []string{"apply", "-f", "-"}},
+		{"", []string{"patch", "node", "node-1", "--subresource=status", "--type=merge", "-p", status}},
+		{"", []string{"patch", "pod", "web-0", "-n", "web", "--subresource=status", "--type=merge", "-p", running("web")}},
+		{"", []string{"patch", "pod", "db-0", "-n", "web", "--subresource=status", "--type=merge", "-p", running("db")}},
+	} {
+		if _, err := k.Kubectl(ctx, []byte(step.stdin), step.args...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// running is what a node would say of a pod that runs.
+func running(container string) string {
+	return `{"status":{"phase":"Running","podIP":"10.0.0.9","conditions":[{"type":"Ready","status":"True"}],"containerStatuses":[{"name":"` +
+		container + `","ready":true,"restartCount":0,"image":"i","imageID":"i","state":{"running":{"startedAt":"2026-11-24T08:00:00Z"}}}]}}`
 }
 
 func freePorts(n int) ([]int, error) {
