@@ -22,24 +22,26 @@ import (
 )
 
 type commands struct {
-	Dev       devCmd       `cmd:"" help:"Run everything on this machine, with demo users and targets."`
-	Serve     serveCmd     `cmd:"" help:"Run a gate in production."`
-	Login     loginCmd     `cmd:"" help:"Sign in, and get a certificate."`
-	Whoami    whoamiCmd    `cmd:"" help:"Ask a gate who you are there."`
-	Delegate  delegateCmd  `cmd:"" help:"Hand an agent a certificate that is narrower than yours, and ends no later."`
-	SSHConfig sshConfigCmd `cmd:"" name:"ssh-config" help:"Print an ssh_config for a gate and its targets."`
-	Sessions  sessionsCmd  `cmd:"" help:"List, show, watch and end sessions."`
-	Replay    replayCmd    `cmd:"" help:"Play a recording in this terminal."`
-	Export    exportCmd    `cmd:"" help:"Write a recording in another form."`
-	Verify    verifyCmd    `cmd:"" help:"Check recordings against their signatures and the ledger. Exits 0 (fine), 1 (damaged) or 2 (cannot tell)."`
-	Purge     purgeCmd     `cmd:"" help:"Remove old recordings for good; written down beforehand."`
-	Adopt     adoptCmd     `cmd:"" help:"Seal the recordings of a gate that never comes back."`
-	Approvals approvalsCmd `cmd:"" help:"List, show, watch and answer requests that wait."`
-	Policy    policyCmd    `cmd:"" help:"Check, test and explain policies."`
-	Mask      maskCmd      `cmd:"" help:"Mask standard input as the gate would."`
-	Config    configCmd    `cmd:"" help:"Check a configuration."`
-	CA        caCmd        `cmd:"" name:"ca" help:"Show the authority's public keys; take certificates back."`
-	Version   versionCmd   `cmd:"" help:"Print the version."`
+	Dev        devCmd        `cmd:"" help:"Run everything on this machine, with demo users and targets."`
+	Serve      serveCmd      `cmd:"" help:"Run a gate in production."`
+	Login      loginCmd      `cmd:"" help:"Sign in, and get a certificate."`
+	Whoami     whoamiCmd     `cmd:"" help:"Ask a gate who you are there."`
+	Delegate   delegateCmd   `cmd:"" help:"Hand an agent a certificate that is narrower than yours, and ends no later."`
+	SSHConfig  sshConfigCmd  `cmd:"" name:"ssh-config" help:"Print an ssh_config for a gate and its targets."`
+	Kubeconfig kubeconfigCmd `cmd:"" help:"Print what kubectl needs to reach a cluster through a gate."`
+	KubeTunnel kubeTunnelCmd `cmd:"" name:"kube-tunnel" hidden:"" help:"What a kubeconfig starts: a tunnel to a cluster."`
+	Sessions   sessionsCmd   `cmd:"" help:"List, show, watch and end sessions."`
+	Replay     replayCmd     `cmd:"" help:"Play a recording in this terminal."`
+	Export     exportCmd     `cmd:"" help:"Write a recording in another form."`
+	Verify     verifyCmd     `cmd:"" help:"Check recordings against their signatures and the ledger. Exits 0 (fine), 1 (damaged) or 2 (cannot tell)."`
+	Purge      purgeCmd      `cmd:"" help:"Remove old recordings for good; written down beforehand."`
+	Adopt      adoptCmd      `cmd:"" help:"Seal the recordings of a gate that never comes back."`
+	Approvals  approvalsCmd  `cmd:"" help:"List, show, watch and answer requests that wait."`
+	Policy     policyCmd     `cmd:"" help:"Check, test and explain policies."`
+	Mask       maskCmd       `cmd:"" help:"Mask standard input as the gate would."`
+	Config     configCmd     `cmd:"" help:"Check a configuration."`
+	CA         caCmd         `cmd:"" name:"ca" help:"Show the authority's public keys; take certificates back."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // An exitError ends the program with a status, after a line if it has one.
