@@ -40,6 +40,7 @@ type connection struct {
 	noMore   atomic.Bool   // no-more-sessions@openssh.com
 	first    bool          // a session was opened; used by serve's loop alone
 	wg       sync.WaitGroup
+	parked   parked
 }
 
 // inner says where a connection inside a forward comes from and goes to.

@@ -78,6 +78,7 @@ type Operation struct {
 	Target       policies.Target
 	Action       string         // a word of the policies' schema, such as "command:run"
 	Text         string         // the exact bytes that will run; what an approver sees is made from them
+	Brief        string         // what the one who waits is told it is; default Text
 	Facts        map[string]any // what the filters found
 	// Justification is the requester's own words; it proves nothing.
 	Justification string

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -100,14 +102,59 @@ type kubeSession struct {
 	quiet bool // kubectl runs on the gate: what it shows is the record
 }
 
-// Admit decides on one request. An approver is shown all of it; a retry of it is the same operation.
+// Admit decides on one request. An approver is shown all of it.
 func (k *kubeSession) Admit(ctx context.Context, r *kubefacts.Request, shown func(context.Context) string) error {
-	op := Operation{Principal: k.c.principal, Target: k.route.target.Target, Action: r.Action(), Facts: r.Context()}
-	text := r.Text()
+	op := k.operation(r.Action(), r.Text(), r.Context())
 	if k.c.srv.o.Gate.preview(op) == policies.EffectHold {
-		text = shown(ctx)
+		op.Text, op.Brief = shown(ctx), op.Text
+		if !k.quiet {
+			return kubeRefusal(k.park(ctx, op))
+		}
 	}
-	return k.admitContext(ctx, op.Action, text, op.Facts)
+	err := k.admitOperation(ctx, op)
+	var refusal *Refusal
+	if errors.As(err, &refusal) && k.quiet {
+		k.refusedWith.Store(int32(refusal.Code))
+		if k.asked.json { // people are told by kubectl
+			k.sayRefused(refusal)
+		}
+	}
+	return kubeRefusal(err)
+}
+
+// kubeRefusal makes err one that says to programs what it is.
+func kubeRefusal(err error) error {
+	var r *Refusal
+	if errors.As(err, &r) {
+		return &apiRefusal{r}
+	}
+	return err
+}
+
+// An apiRefusal is a refusal in a Status of the API.
+type apiRefusal struct{ *Refusal }
+
+// Unwrap returns the refusal.
+func (r *apiRefusal) Unwrap() error { return r.Refusal }
+
+// Causes are the request's id and the policy's, where there are.
+func (r *apiRefusal) Causes() []kube.Cause {
+	var out []kube.Cause
+	if r.HoldID != "" {
+		out = append(out, kube.Cause{Reason: "SallyportRequest", Message: r.HoldID})
+	}
+	if r.Policy.ID != "" {
+		out = append(out, kube.Cause{Reason: "SallyportPolicy", Message: r.Policy.ID})
+	}
+	return out
+}
+
+// PublicText also names the policy.
+func (r *apiRefusal) PublicText() string {
+	if r.Policy.ID == "" || strings.Contains(r.Public, r.Policy.ID) {
+		return r.Public
+	}
+	return r.Public + " (policy " + r.Policy.ID + ")"
 }
 
 // Record writes a piece of an answer into the transcript.
@@ -150,56 +197,6 @@ func (k *kubeSession) Masks(*kubefacts.Request) (*mask.Engine, mask.StreamOption
 
 // Masked counts a value.
 func (k *kubeSession) Masked(string) { k.countMasked(mask.Hit{}) }
-
-// Terminal opens a session of its own for an exec or attach: it has a page and a recording as any terminal has.
-func (k *kubeSession) Terminal(ctx context.Context, r *kubefacts.Request) (kube.Terminal, error) {
-	s := &session{c: k.c, id: NewSessionID(), route: k.route, started: time.Now()}
-	s.asked = asked{kind: "kube-" + shells.Kind(r.Subresource), command: r.CommandLine()}
-	if r.Terminal() {
-		s.asked.pty = &shells.Pty{Term: "xterm", Cols: 80, Rows: 24}
-	}
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	if err := s.begin(); err != nil {
-		s.cancel(err)
-		return nil, err
-	}
-	if err := s.recorded(s.recording.Note("within", map[string]any{
-		"session": k.id, "namespace": r.Namespace, "pod": r.Name, "container": r.Container,
-	})); err != nil {
-		s.seal(shells.Exit{}, err)
-		s.cancel(err)
-		return nil, err
-	}
-	return &kubeTerminal{s}, nil
-}
-
-// A kubeTerminal is the record of an exec or attach.
-type kubeTerminal struct{ s *session }
-
-// Output writes down what the client is about to see.
-func (t *kubeTerminal) Output(stderr bool, p []byte) error {
-	kind := replay.Stdout
-	if stderr {
-		kind = replay.Stderr
-	}
-	return t.s.recordOutput(kind, p)
-}
-
-// Resize writes down the terminal's size.
-func (t *kubeTerminal) Resize(cols, rows uint16) error {
-	return t.s.recordSize(uint32(cols), uint32(rows))
-}
-
-// End seals the recording.
-func (t *kubeTerminal) End(status *int, err error) error {
-	exit := shells.Exit{}
-	if status != nil {
-		exit.Status = *status
-	}
-	t.s.seal(exit, err)
-	t.s.cancel(nil)
-	return nil
-}
 
 // kubeconfig prints what kubectl needs, at PORT of the client's own machine.
 func (g *gateCall) kubeconfig() error {

@@ -29,14 +29,15 @@ type output struct {
 	marked time.Time // when a repaint last got a marker
 }
 
-func newOutput(s *session) *output {
+// newOutput shows what a session says on the client's two streams.
+func newOutput(s *session, stdout, stderr io.Writer) *output {
 	o := &output{s: s}
 	var size *[2]uint32
 	if p := s.asked.pty; p != nil {
 		size = &[2]uint32{p.Cols, p.Rows}
 	}
-	o.stdout = newStream(o, replay.Stdout, s.ch, size)
-	o.stderr = newStream(o, replay.Stderr, s.ch.Stderr(), nil)
+	o.stdout = newStream(o, replay.Stdout, stdout, size)
+	o.stderr = newStream(o, replay.Stderr, stderr, nil)
 	return o
 }
 
@@ -354,11 +355,14 @@ func (st *stream) recordPlain(p []byte) error {
 
 func (s *session) sayHeld(op Operation, h policies.Hold) {
 	what := op.Action
-	if op.Text != "" {
-		what = s.maskText(op.Text)
+	text := op.Text
+	if op.Brief != "" {
+		text = op.Brief
 	}
 	n := noticeOf("held", h)
-	n.Text = s.maskText(op.Text)
+	if n.Text = s.maskText(text); text != "" {
+		what = n.Text
+	}
 	wait := fmt.Sprintf("waiting up to %v for an approval by %s, request %s (policy %s)", h.Terms.Wait, show(strings.Join(n.Approvers, " or ")), h.ID, h.Policy.ID)
 	if text := h.ProgressText(); text != "" {
 		wait += ", so far " + show(text)

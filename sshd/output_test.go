@@ -53,7 +53,7 @@ func shownOutput(t *testing.T, e *mask.Engine, pty *shells.Pty) (*output, *shown
 	s := &session{ch: ch, c: &connection{srv: &Server{o: Options{Masks: e, MaskHold: 100 * time.Millisecond}}}}
 	s.asked.pty = pty
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.out = newOutput(s)
+	s.out = newOutput(s, ch, ch.Stderr())
 	t.Cleanup(func() {
 		if err := s.out.stdout.close(); err != nil {
 			t.Error(err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -42,6 +44,8 @@ type session struct {
 	transfer  *command.Transfer // what an exec moves that is run by a client of scp, rsync or git; nil for others
 	level     string            // how a terminal's commands are known; "" until it was asked for
 	lastAsked string            // id of the operation that was decided on last
+
+	refusedWith atomic.Int32 // the exit status for what kubectl was refused last; 0: nothing was
 }
 
 // session serves a channel of type "session" from its opening to its close.
@@ -56,7 +60,7 @@ func (c *connection) session(nc ssh.NewChannel) {
 		return
 	}
 	s.started = time.Now()
-	s.out = newOutput(s)
+	s.out = newOutput(s, ch, ch.Stderr())
 	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
 	defer s.cancel(nil)
 	defer s.hushed()
@@ -125,7 +129,11 @@ func (s *session) through() (exit shells.Exit, err error) {
 	case s.transfer != nil:
 		return s.relayTransfer(p)
 	}
-	return s.relay(p)
+	exit, err = s.relay(p)
+	if code := int(s.refusedWith.Load()); code != 0 && exit.Status == 1 && s.asked.kind == shells.Exec {
+		exit.Status = code // kubectl has one status for all that goes wrong
+	}
+	return exit, err
 }
 
 // openFacts are what policies know of a session before it is opened.
@@ -138,14 +146,15 @@ func (s *session) openFacts() map[string]any {
 
 // guard says how exactly the commands of this session are known.
 func (s *session) guard() string {
+	if s.level != "" {
+		return s.level
+	}
 	if s.route.target.Postgres != nil || s.route.target.Kube != nil {
 		return "n/a" // each statement or request is decided on
 	}
 	if s.asked.kind == shells.Shell {
 		if s.asked.pty != nil {
-			if s.level == "" {
-				s.level = s.route.target.Opener.Guard()
-			}
+			s.level = s.route.target.Opener.Guard()
 			return s.level
 		}
 		if o, ok := s.route.target.Opener.(shells.PipeGuard); ok {
@@ -211,10 +220,19 @@ func (s *session) admit(action, text string, facts map[string]any) error {
 }
 
 func (s *session) admitContext(ctx context.Context, action, text string, facts map[string]any) error {
-	err := s.c.srv.o.Gate.Admit(ctx, Operation{
+	return s.admitOperation(ctx, s.operation(action, text, facts))
+}
+
+// operation is one of this session.
+func (s *session) operation(action, text string, facts map[string]any) Operation {
+	return Operation{
 		SessionID: s.id, ConnectionID: s.c.id, Principal: s.c.principal, Target: s.route.target.Target,
 		Action: action, Text: text, Facts: facts, Justification: s.asked.reason, Screen: s.lastScreen,
-	}, s)
+	}
+}
+
+func (s *session) admitOperation(ctx context.Context, op Operation) error {
+	err := s.c.srv.o.Gate.Admit(ctx, op, s)
 	// Why the session ended says more than that its hold was withdrawn.
 	if why := cause(s.ctx); err != nil && why != nil {
 		return why
@@ -258,6 +276,9 @@ func (s *session) endWithGrant(op Operation, h policies.Hold) {
 	if ends.IsZero() {
 		return
 	}
+	if !lasting(op.Action) {
+		return
+	}
 	timer := time.AfterFunc(time.Until(ends), func() {
 		if op.Action != "command:run" || s.asked.kind != shells.Shell {
 			s.cancel(errGrantEnded)
@@ -272,6 +293,16 @@ func (s *session) endWithGrant(op Operation, h policies.Hold) {
 		}
 	})
 	context.AfterFunc(s.ctx, func() { timer.Stop() })
+}
+
+// lasting says whether what an approval let in can still be there when its window closes. Most requests to an API are
+// answered at once; the session they came in goes on.
+func lasting(action string) bool {
+	switch action {
+	case "kube:exec", "kube:attach", "kube:portforward", "kube:proxy", "kube:watch", "kube:other":
+		return true
+	}
+	return !strings.HasPrefix(action, "kube:")
 }
 
 // Ask decides on one command of an interactive shell.
@@ -414,11 +445,11 @@ func (s *session) resize(cols, rows uint32) error {
 	if err := s.recordSize(cols, rows); err != nil {
 		return err
 	}
-	if s.process == nil {
-		return nil
-	}
 	if s.lines != nil {
 		s.lines.resize(cols, rows)
+	}
+	if s.process == nil {
+		return nil
 	}
 	return s.process.Resize(cols, rows)
 }

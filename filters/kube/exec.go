@@ -39,8 +39,24 @@ func (r *Request) CommandLine() string {
 	return strings.Join(words, " ")
 }
 
+// Guard says how exactly it is known what an exec or attach is told: "screen" where its lines are read off a terminal,
+// "none" where nobody can, and "n/a" where it is told nothing that it would run.
+func (r *Request) Guard() string {
+	reads := r.Subresource == "attach" || r.Subresource == "exec" && r.reads
+	switch {
+	case !reads || !r.Interactive():
+		return "n/a"
+	case r.Terminal():
+		return "screen"
+	}
+	return "none"
+}
+
+// startsShell is why filters/command does not know what a shell will do that was given nothing to do.
+const startsShell = " without a command starts a shell"
+
 // classifyCommand adds what the command of an exec is known to do. A program that reads commands, with input, is
-// opaque: what it will be told is not known.
+// opaque: what it will be told is not known; in a terminal the lines of a shell are read off the screen.
 func (r *Request) classifyCommand() {
 	if len(r.Command) == 0 {
 		r.opaque("no command is named")
@@ -50,10 +66,13 @@ func (r *Request) classifyCommand() {
 	for _, class := range f.Context()["classes"].([]string) {
 		r.add(class, "")
 	}
-	if f.Opaque {
+	interpreter := slices.Contains(r.Classes, "interpreter")
+	r.reads = f.Opaque || interpreter
+	asked := r.Guard() == "screen" && !slices.ContainsFunc(f.Why, func(why string) bool { return !strings.HasSuffix(why, startsShell) })
+	if f.Opaque && !asked {
 		r.opaque("what the command does is not known")
 	}
-	if slices.Contains(r.Classes, "interpreter") && r.Interactive() {
+	if interpreter && r.Interactive() && !asked {
 		r.opaque("what it will be told to do is not known")
 	}
 }

@@ -37,6 +37,7 @@ type Request struct {
 
 	Command   []string // argv of an exec
 	Container string   // of an exec, attach or log
+	reads     bool     // the command of an exec reads what to do from its input, or may
 
 	Classes []string // read write destructive privilege exfiltration persistence interpreter network
 	Opaque  bool     // it cannot be known what this does
@@ -228,6 +229,9 @@ func (r *Request) Context() map[string]any {
 	}
 	if r.Resource != "" {
 		c["group"] = r.Group
+	}
+	if r.Subresource == "exec" || r.Subresource == "attach" {
+		c["guard"] = r.Guard()
 	}
 	return c
 }

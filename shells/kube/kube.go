@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -70,8 +71,15 @@ type Session interface {
 	Masks(r *kube.Request) (*mask.Engine, mask.StreamOptions)
 	// Masked counts a value.
 	Masked(detector string)
-	// Terminal opens the record of an exec or attach.
-	Terminal(ctx context.Context, r *kube.Request) (Terminal, error)
+	// Terminal makes a session of an exec or attach, calls run in it, and seals its record with the status that run
+	// returns: the command's, nil where the server did not say. The context of run ends with that session.
+	Terminal(ctx context.Context, r *kube.Request, to Streams, run func(context.Context, Terminal) (status *int, err error)) error
+}
+
+// Streams are the two ends of an exec or attach.
+type Streams struct {
+	Stdout, Stderr io.Writer      // the client
+	Stdin          io.WriteCloser // the command
 }
 
 // Done is how a request ended.
@@ -84,13 +92,17 @@ type Done struct {
 	Err    error         // why it broke off
 }
 
-// A Terminal is the record of one exec or attach.
+// A Terminal is the session of one exec or attach.
 type Terminal interface {
-	// Output writes masked bytes down, before the client sees them.
+	// Output masks p, writes it down and shows it.
 	Output(stderr bool, p []byte) error
+	// Drained shows what waited for more. No output comes after it.
+	Drained() error
+	// Input passes p on to the command: at once, or when it was decided on.
+	Input(p []byte) error
+	// InputEnded passes that on.
+	InputEnded() error
 	Resize(cols, rows uint16) error
-	// End seals it. Status is the command's, nil where the server did not say.
-	End(status *int, err error) error
 }
 
 // Target is one API server. It is safe for concurrent use.
@@ -148,7 +160,7 @@ func (c Config) transport(proof *tls.Certificate, protocols ...string) *http.Tra
 	}
 	d := net.Dialer{Timeout: orElse(c.DialTimeout, 10*time.Second), KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		DialContext: d.DialContext, TLSClientConfig: conf, TLSHandshakeTimeout: 10 * time.Second,
+		DialContext: d.DialContext, TLSClientConfig: conf, TLSHandshakeTimeout: orElse(c.AnswerTimeout, time.Minute),
 		ResponseHeaderTimeout: orElse(c.AnswerTimeout, time.Minute), IdleConnTimeout: 90 * time.Second,
 		MaxIdleConnsPerHost: 16, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10,
 	}

@@ -105,26 +105,50 @@ func (w *witness) Masked(detector string) {
 	w.masked = append(w.masked, detector)
 }
 
-func (w *witness) Terminal(context.Context, *kube.Request) (Terminal, error) { return w, nil }
-
-func (w *witness) Output(stderr bool, p []byte) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.output.Write(p)
-	return nil
-}
-
-func (w *witness) Resize(cols, rows uint16) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sizes = append(w.sizes, fmt.Sprintf("%dx%d", cols, rows))
-	return nil
-}
-
-func (w *witness) End(status *int, err error) error {
+func (w *witness) Terminal(ctx context.Context, _ *kube.Request, to Streams, run func(context.Context, Terminal) (*int, error)) error {
+	t := &testTerminal{witness: w, to: to}
+	for i, client := range []io.Writer{to.Stdout, to.Stderr} {
+		t.outs[i] = newMasked(w.engine, mask.StreamOptions{}, w.Masked, func(p []byte) error {
+			w.mu.Lock()
+			w.output.Write(p)
+			w.mu.Unlock()
+			_, err := client.Write(p)
+			return err
+		})
+	}
+	status, err := run(ctx, t)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.status = append(w.status, status)
+	return err
+}
+
+// a testTerminal shows what it has masked and remembered.
+type testTerminal struct {
+	*witness
+	to   Streams
+	outs [2]*masked
+}
+
+func (t *testTerminal) Output(stderr bool, p []byte) error {
+	m := t.outs[0]
+	if stderr {
+		m = t.outs[1]
+	}
+	_, err := m.Write(p)
+	return err
+}
+
+func (t *testTerminal) Drained() error { return errors.Join(t.outs[0].Close(), t.outs[1].Close()) }
+
+func (t *testTerminal) Input(p []byte) error { _, err := t.to.Stdin.Write(p); return err }
+
+func (t *testTerminal) InputEnded() error { return t.to.Stdin.Close() }
+
+func (t *testTerminal) Resize(cols, rows uint16) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sizes = append(t.sizes, fmt.Sprintf("%dx%d", cols, rows))
 	return nil
 }
 
@@ -132,8 +156,10 @@ func (w *witness) End(status *int, err error) error {
 type gate struct {
 	*witness
 	config string // kubeconfig
+	ca     *x509.CertPool
 	target *Target
 	addr   string
+	id     Identity // of those who connect from now on
 }
 
 func newGate(t testing.TB, change ...func(*Config)) *gate {
@@ -157,7 +183,9 @@ func newGate(t testing.TB, change ...func(*Config)) *gate {
 	target, err := New(c)
 	must(t, err)
 	t.Cleanup(target.Close)
-	g := &gate{witness: &witness{engine: engine}, target: target}
+	g := &gate{witness: &witness{engine: engine}, target: target, ca: x509.NewCertPool()}
+	g.ca.AppendCertsFromPEM(pemCA)
+	g.id = Identity{User: "dev@example.com", Groups: []string{"users"}, Extra: map[string]string{"session": "s123456"}, Session: "s123456"}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	g.addr = l.Addr().String()
@@ -170,8 +198,7 @@ func newGate(t testing.TB, change ...func(*Config)) *gate {
 				return
 			}
 			wg.Go(func() {
-				id := Identity{User: "dev@example.com", Groups: []string{"users"}, Extra: map[string]string{"session": "s123456"}, Session: "s123456"}
-				_ = target.Serve(ctx, conn, id, g)
+				_ = target.Serve(ctx, conn, g.id, g)
 			})
 		}
 	})
@@ -445,6 +472,16 @@ func TestClientsOfAllKinds(t *testing.T) {
 		"exec without upgrade":   {"POST /api/v1/namespaces/web/pods/web-0/exec?command=id HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", "400 Bad Request"},
 		"a compressed body":      {"POST /api/v1/namespaces/web/pods HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\na", "415 Unsupported"},
 		"too much":               {"POST /api/v1/namespaces/web/pods HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3145729\r\n\r\n" + strings.Repeat("a", 3<<20+1), "413 Request Entity"},
+		"another method's name":  {"GET /api/v1/namespaces/web/pods/web-0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-HTTP-Method-Override: DELETE\r\nX-Method-Override: DELETE\r\n\r\n", `"kind":"Pod"`},
+		"dots":                   {"GET /api/v1/namespaces/web/../kube-system/secrets HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "400 Bad Request"},
+		"escaped dots":           {"GET /api/v1/namespaces/web/%2e%2E/secrets HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "400 Bad Request"},
+		"two slashes":            {"GET /api/v1//namespaces/web/secrets/db HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "400 Bad Request"},
+		"another case":           {"GET /API/v1/namespaces/web/secrets/db HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "404 Not Found"},
+		"parameters of a path":   {"GET /api/v1/namespaces/web/secrets;a=b/db HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "404 Not Found"},
+		"an upgrade of a log":    {"GET /api/v1/namespaces/web/pods/web-0/log HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", "400 Bad Request"},
+		"headers without end":    {"GET /version HTTP/1.1\r\nHost: x\r\nX-A: " + strings.Repeat("a", 80<<10) + "\r\n\r\n", "431 Request Header"},
+		"a chunk of no size":     {"POST /api/v1/namespaces/web/pods HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400 Bad Request"},
+		"another encoding":       {"POST /api/v1/namespaces/web/pods HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "501 Not Implemented"},
 		"no HTTP at all":         {"SSH-2.0-OpenSSH_9.2\r\n\r\n", "400 Bad Request"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -111,7 +111,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		p.t.refusals.remember(p.bearer.id, r, err)
-		refuse(w, codeOf(err), req, public(err))
+		refuse(w, codeOf(err), req, public(err), causes(err)...)
 		p.done(req, Done{Status: codeOf(err), Took: time.Since(began)})
 		return
 	}

@@ -87,8 +87,10 @@ func join(c net.Conn, socket string) {
 
 // kubectl runs it and returns its exit status.
 func kubectl(config string, words []string) int {
-	signal.Ignore(syscall.SIGINT, syscall.SIGQUIT) // the terminal's, which kubectl hears too
-	defer signal.Reset(syscall.SIGINT, syscall.SIGQUIT)
+	// The terminal's are kubectl's, which hears them too. Ignored here they would be ignored there.
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGINT, syscall.SIGQUIT)
+	defer signal.Stop(heard)
 	c := exec.Command(insideKubectl, words...)
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.Env = append(os.Environ(), "KUBECONFIG="+config, "PATH=/usr/bin:/bin")
@@ -100,6 +102,9 @@ func kubectl(config string, words []string) int {
 		return 0
 	case errors.As(err, &exit) && exit.ExitCode() >= 0:
 		return exit.ExitCode()
+	case errors.As(err, &exit):
+		fmt.Println()
+		return 128 + int(exit.Sys().(syscall.WaitStatus).Signal())
 	}
 	fmt.Fprintln(os.Stderr, "sallyport: kubectl:", err)
 	return 1

@@ -21,9 +21,16 @@ type status struct {
 }
 
 type details struct {
-	Name  string `json:"name,omitempty"`
-	Group string `json:"group,omitempty"`
-	Kind  string `json:"kind,omitempty"`
+	Name   string  `json:"name,omitempty"`
+	Group  string  `json:"group,omitempty"`
+	Kind   string  `json:"kind,omitempty"`
+	Causes []Cause `json:"causes,omitempty"`
+}
+
+// A Cause says for programs what a refusal says for people. Errors that have some return them by a method Causes.
+type Cause struct {
+	Reason  string `json:"reason"` // Sallyport and what it is: SallyportRequest (id of what waits), SallyportPolicy
+	Message string `json:"message"`
 }
 
 var reasons = map[int]string{
@@ -32,10 +39,10 @@ var reasons = map[int]string{
 }
 
 // refuse answers with a Status that kubectl prints as the server's own word.
-func refuse(w http.ResponseWriter, code int, r *kube.Request, message string) {
+func refuse(w http.ResponseWriter, code int, r *kube.Request, message string, causes ...Cause) {
 	s := status{Kind: "Status", APIVersion: "v1", Status: "Failure", Message: "sallyport: " + message, Reason: reasons[code], Code: code}
 	if r != nil && r.Resource != "" {
-		s.Details = &details{Name: r.Name, Group: r.Group, Kind: r.Resource}
+		s.Details = &details{Name: r.Name, Group: r.Group, Kind: r.Resource, Causes: causes}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
@@ -50,6 +57,14 @@ func public(err error) string {
 		return p.PublicText()
 	}
 	return "it went wrong here; the gate's log says why"
+}
+
+func causes(err error) []Cause {
+	var c interface{ Causes() []Cause }
+	if errors.As(err, &c) {
+		return c.Causes()
+	}
+	return nil
 }
 
 // codeOf is the HTTP status that says err.

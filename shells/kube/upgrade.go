@@ -110,33 +110,12 @@ func (p *proxy) why(req *kube.Request, resp *http.Response) string {
 }
 
 // relay passes messages on, both ways, until the server has said how it ended or either side is gone.
-func (p *proxy) relay(ctx context.Context, req *kube.Request, c client, up *websocket.Conn, d *Done) (err error) {
-	t, err := p.s.Terminal(ctx, req)
-	if err != nil {
-		return err
+func (p *proxy) relay(ctx context.Context, req *kube.Request, c client, up *websocket.Conn, d *Done) error {
+	e := &command{p: p, req: req, c: c, up: up, input: make(chan struct{})}
+	err := p.s.Terminal(ctx, req, Streams{toClient{e, chOutput}, toClient{e, chErrors}, toCommand{e}}, e.run)
+	if e.t != nil {
+		<-e.input // which may have waited for what looks at lines
 	}
-	e := &command{p: p, req: req, c: c, up: up, t: t}
-	defer func() {
-		if ended := t.End(e.status, err); err == nil {
-			err = ended
-		}
-	}()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	input := make(chan struct{})
-	go func() {
-		defer close(input)
-		if err := e.inward(ctx); err != nil {
-			cancel(err)
-		}
-	}()
-	err = e.outward(ctx)
-	if why := context.Cause(ctx); why != nil {
-		err = why
-	}
-	c.close()
-	up.CloseNow()
-	<-input
 	d.Bytes, d.Sent = e.shown.Load(), e.sent.Load()
 	return err
 }
@@ -147,13 +126,68 @@ type command struct {
 	req    *kube.Request
 	c      client
 	up     *websocket.Conn
+	ctx    context.Context // of its session
 	t      Terminal
+	input  chan struct{} // closed when no more is passed on to t
 	status *int
 	shown  atomic.Int64
 	sent   atomic.Int64
 }
 
 var errClientGone = errors.New("the client left")
+
+func (e *command) run(ctx context.Context, t Terminal) (*int, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	e.ctx, e.t = ctx, t
+	go func() {
+		defer close(e.input)
+		if err := e.inward(ctx); err != nil {
+			cancel(err)
+		}
+	}()
+	err := e.outward(ctx)
+	if why := context.Cause(ctx); why != nil {
+		err = why
+	}
+	cancel(err)
+	e.c.close()
+	e.up.CloseNow()
+	return e.status, err
+}
+
+// toClient is a stream of the client's.
+type toClient struct {
+	e       *command
+	channel byte
+}
+
+func (w toClient) Write(p []byte) (int, error) {
+	if err := w.e.c.send(w.e.ctx, w.channel, p); err != nil {
+		return 0, errClientGone
+	}
+	w.e.shown.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// toCommand is the command's input.
+type toCommand struct{ e *command }
+
+func (w toCommand) Write(p []byte) (int, error) {
+	w.e.sent.Add(int64(len(p)))
+	return len(p), w.e.pass(chInput, p)
+}
+
+func (w toCommand) Close() error {
+	if w.e.up.Subprotocol() != v5 {
+		return nil // nothing to say it with
+	}
+	return w.e.pass(chClose, []byte{chInput})
+}
+
+func (e *command) pass(channel byte, data []byte) error {
+	return e.up.Write(e.ctx, websocket.MessageBinary, append([]byte{channel}, data...))
+}
 
 // inward passes on what the client sends.
 func (e *command) inward(ctx context.Context) error {
@@ -167,36 +201,30 @@ func (e *command) inward(ctx context.Context) error {
 			if !e.req.Interactive() {
 				return errors.New("the client sends input it had not asked to send")
 			}
-			e.sent.Add(int64(len(data)))
-		case chResize:
-			cols, rows, err := size(data)
-			if err != nil {
-				return err
+			if channel == chInput {
+				err = e.t.Input(data)
+			} else {
+				err = e.t.InputEnded()
 			}
-			if err := e.t.Resize(cols, rows); err != nil {
-				return err
+		case chResize:
+			var cols, rows uint16
+			if cols, rows, err = size(data); err == nil {
+				err = e.t.Resize(cols, rows)
+			}
+			if err == nil {
+				err = e.pass(channel, data)
 			}
 		default:
-			return fmt.Errorf("the client sends on channel %d", channel)
+			err = fmt.Errorf("the client sends on channel %d", channel)
 		}
-		if channel == chClose && e.up.Subprotocol() != v5 {
-			continue // nothing to say it with
-		}
-		if err := e.up.Write(ctx, websocket.MessageBinary, append([]byte{channel}, data...)); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// outward shows what the server sends: masked, written down, and then to the client.
+// outward shows what the server sends.
 func (e *command) outward(ctx context.Context) error {
-	engine, o := e.p.s.Masks(e.req)
-	outs := map[byte]*masked{}
-	for _, channel := range []byte{chOutput, chErrors} {
-		m := newMasked(engine, o, e.p.s.Masked, func(b []byte) error { return e.show(ctx, channel, b) })
-		outs[channel] = m
-		defer m.Close()
-	}
 	for {
 		kind, b, err := e.up.Read(ctx)
 		switch {
@@ -209,30 +237,16 @@ func (e *command) outward(ctx context.Context) error {
 		}
 		switch channel, data := b[0], b[1:]; channel {
 		case chOutput, chErrors:
-			_, err = outs[channel].Write(data)
+			err = e.t.Output(channel == chErrors, data)
 		case chStatus:
-			for _, m := range outs {
-				if err = m.Close(); err != nil {
-					return err
-				}
+			if err = e.t.Drained(); err == nil {
+				err = e.ended(ctx, data)
 			}
-			err = e.ended(ctx, data)
 		}
 		if err != nil {
 			return err
 		}
 	}
-}
-
-func (e *command) show(ctx context.Context, channel byte, b []byte) error {
-	if err := e.t.Output(channel == chErrors, b); err != nil {
-		return err
-	}
-	e.shown.Add(int64(len(b)))
-	if err := e.c.send(ctx, channel, b); err != nil {
-		return errClientGone
-	}
-	return nil
 }
 
 // tunnel passes the bytes of a port-forward on, which nobody looks at.
@@ -251,6 +265,7 @@ func (p *proxy) tunnel(w http.ResponseWriter, r *http.Request, req *kube.Request
 					out.Header[http.CanonicalHeaderKey(name)] = v
 				}
 			}
+			withoutTokens(out.Header)
 			if err := p.bearer.authorize(out.Context(), out); err != nil {
 				return nil, err
 			}
@@ -271,6 +286,21 @@ func (p *proxy) tunnel(w http.ResponseWriter, r *http.Request, req *kube.Request
 		ErrorLog: quiet,
 	}).ServeHTTP(w, r)
 	d.Sent, d.Bytes = sent.Load(), received.Load()
+}
+
+// withoutTokens takes away what browsers prove themselves with, among the protocols of a WebSocket
+// (k8s.io/apiserver, pkg/authentication/request/websocket).
+func withoutTokens(h http.Header) {
+	const name = "Sec-Websocket-Protocol"
+	var keep []string
+	for _, p := range strings.Split(strings.Join(h.Values(name), ","), ",") {
+		if p = strings.TrimSpace(p); p != "" && !strings.HasPrefix(p, "base64url.bearer.authorization.") {
+			keep = append(keep, p)
+		}
+	}
+	if h.Del(name); len(keep) > 0 {
+		h.Set(name, strings.Join(keep, ", "))
+	}
 }
 
 type roundTrip func(*http.Request) (*http.Response, error)
