@@ -40,6 +40,7 @@ var groups = []group{
 	{"postgres-idle", "memory of idle connections to a database", withDatabase((*bench).idleDatabases)},
 	{"idle", "memory of idle terminals", (*bench).idle},
 	{"many", "many terminals at once", (*bench).crowd},
+	{"kubernetes", "a Kubernetes API server", (*bench).kubernetes},
 	{"faults", "what the evidence survives", (*bench).faults},
 }
 

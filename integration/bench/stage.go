@@ -39,6 +39,8 @@ type stage struct {
 	procs  []*proc
 	starts chan func() // to the thread that starts programs
 
+	kubeconfig string // of the target k8s of gates that are started from now on; "" for none
+
 	gate, plain, openssh *server
 	db                   *database // nil: not wanted, or there is no PostgreSQL
 }
@@ -156,7 +158,11 @@ func (st *stage) startGate(ctx context.Context, name string) (*server, error) {
 	if err := st.configureGate(config, filepath.Join(st.dir, name+".policies")); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(st.gateAt, "dev", "--dir", dir, "--ssh", "127.0.0.1:0", "--http", "127.0.0.1:0", "--config", config)
+	kubeconfig := st.kubeconfig
+	if kubeconfig == "" {
+		kubeconfig = "none"
+	}
+	cmd := exec.Command(st.gateAt, "dev", "--dir", dir, "--ssh", "127.0.0.1:0", "--http", "127.0.0.1:0", "--config", config, "--kubeconfig", kubeconfig)
 	if st.gate == nil { // the one that is measured most
 		cmd.Env = append(os.Environ(), profilerEnv+"="+st.profiler())
 	}
