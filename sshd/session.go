@@ -273,21 +273,21 @@ var errGrantEnded = publicError("the approval that let this in has ended")
 // command of an interactive shell, if it still is the last that was asked about.
 func (s *session) endWithGrant(op Operation, h policies.Hold) {
 	ends := h.GrantEnds()
-	if ends.IsZero() {
-		return
-	}
-	if !lasting(op.Action) {
+	if ends.IsZero() || !lasting(op) {
 		return
 	}
 	timer := time.AfterFunc(time.Until(ends), func() {
-		if op.Action != "command:run" || s.asked.kind != shells.Shell {
+		if op.Action != "command:run" || s.asked.kind != shells.Shell && s.level != "screen" {
 			s.cancel(errGrantEnded)
 			return
 		}
 		s.mu.Lock()
-		last := s.lastAsked == op.ID
+		last, deaf := s.lastAsked == op.ID, s.process == nil
 		s.mu.Unlock()
-		if last {
+		switch {
+		case last && deaf: // in a container, where no signal gets
+			s.cancel(errGrantEnded)
+		case last:
 			// An interactive shell ignores SIGTERM, should it be back at its prompt.
 			s.deliver("TERM")
 		}
@@ -297,12 +297,12 @@ func (s *session) endWithGrant(op Operation, h policies.Hold) {
 
 // lasting says whether what an approval let in can still be there when its window closes. Most requests to an API are
 // answered at once; the session they came in goes on.
-func lasting(action string) bool {
-	switch action {
+func lasting(op Operation) bool {
+	switch op.Action {
 	case "kube:exec", "kube:attach", "kube:portforward", "kube:proxy", "kube:watch", "kube:other":
 		return true
 	}
-	return !strings.HasPrefix(action, "kube:")
+	return !strings.HasPrefix(op.Action, "kube:") || op.Facts["subresource"] == "log"
 }
 
 // Ask decides on one command of an interactive shell.

@@ -342,7 +342,7 @@ func (b *bench) kubeWatches(ctx context.Context, t *table, ways [3]kubeWay, gate
 			err = heard()
 			event.Value[i] = float64(time.Since(begun)) / 1e6
 			return err
-		}, fmt.Sprintf("/api/v1/namespaces/web/configmaps?watch=1&labelSelector=watched%%3D%d", i))
+		}, fmt.Sprintf("/api/v1/namespaces/web/configmaps?watch=1&resourceVersion=0&labelSelector=watched%%3D%d", i))
 		if err != nil {
 			return err
 		}

@@ -194,16 +194,14 @@ func TestWatches(t *testing.T) {
 	c := g.client(t, true)
 	var open, heard sync.WaitGroup
 	open.Add(many)
+	openers := make(chan struct{}, 16) // the server turns away who comes with more at once
 	for range many {
 		heard.Go(func() {
 			opened := sync.OnceFunc(open.Done)
 			defer opened()
-			r, err := http.NewRequestWithContext(ctx, "GET", "https://"+g.addr+"/api/v1/namespaces/web/configmaps?watch=1&labelSelector=watched", nil)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			resp, err := c.Do(r)
+			openers <- struct{}{}
+			resp, err := watch(ctx, c, "https://"+g.addr+"/api/v1/namespaces/web/configmaps?watch=1&resourceVersion=0&labelSelector=watched")
+			<-openers
 			if err != nil {
 				t.Error(err)
 				return
@@ -224,4 +222,19 @@ func TestWatches(t *testing.T) {
 		t.Error(err)
 	}
 	heard.Wait()
+}
+
+// watch opens a watch, and does so again when the server has too much to do.
+func watch(ctx context.Context, c *http.Client, url string) (*http.Response, error) {
+	for {
+		r, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := c.Do(r)
+		if err != nil || resp.StatusCode != http.StatusTooManyRequests {
+			return resp, err
+		}
+		resp.Body.Close()
+	}
 }
