@@ -42,6 +42,7 @@ k8s: setup-test $(KUBE) ## start a Kubernetes API server to try the gate with (C
 bench: setup-test build ## print tables: speed beside what you would use instead
 	go run ./filters/mask/internal/benchtable
 	go run ./integration/bench
+	go test -run '^$$' -bench LongRecording -benchtime 1x ./replay/console
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (20s)
