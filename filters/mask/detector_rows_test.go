@@ -62,6 +62,7 @@ var detectorRows = map[string][]row{
 			`{"k":"-----BEGIN PRIVATE KEY-----\n**************************-----END PRIVATE KEY-----\n"}`},
 		{"-----BEGIN OPENSSH PRIVATE KEY-----\r\nb3BlbnNzaC1rZXktdjEA\r\nabcd\r\n-----END",
 			"-----BEGIN OPENSSH PRIVATE KEY-----\r\n********************\r\n****\r\n-----END"},
+		{"-----BEGIN PRIVATE KEY-----\n0123456789abcdef0123456789abcdef", "-----BEGIN PRIVATE KEY-----\n********************************"}, // as long as the name of a header may be
 		{in: "-----BEGIN CERTIFICATE-----\nMIIEpAIBAAKCAQEA75\n-----END CERTIFICATE-----\n"},
 		{in: "grep -- '-----BEGIN RSA PRIVATE KEY-----' *"}, {in: "-----BEGIN RSA PRIVATE KEY-----\nroot@host:~# "},
 	},

@@ -91,8 +91,8 @@ func skipHeaders(b []byte, i int) (body int, cut bool) {
 		for end < len(b) && end-i < 32 && (is(b[end], clAlnum) || b[end] == '-') {
 			end++
 		}
-		if end == len(b) && end-i < 32 {
-			return i, true
+		if end == len(b) {
+			return i, end-i < 32
 		}
 		if end == i || b[end] != ':' {
 			return i, false
