@@ -134,11 +134,11 @@ func (s *session) copyRaw(ch ssh.Channel, up net.Conn) error {
 	meter.Go(func() { s.meter(&sent, &received, done) })
 	var both sync.WaitGroup
 	both.Go(func() {
-		_, _ = io.CopyBuffer(counter{up, &sent}, onlyReader{ch}, make([]byte, chunk))
+		pour(counter{up, &sent}, ch)
 		closeWrite(up)
 	})
 	both.Go(func() {
-		_, _ = io.CopyBuffer(counter{ch, &received}, onlyReader{up}, make([]byte, chunk))
+		pour(counter{ch, &received}, up)
 		_ = ch.CloseWrite()
 	})
 	both.Wait()
@@ -148,6 +148,49 @@ func (s *session) copyRaw(ch ssh.Channel, up net.Conn) error {
 		return why
 	}
 	return nil
+}
+
+// pourMost is how much is read at once while much comes.
+const pourMost = 256 << 10
+
+var pourBuffers = sync.Pool{New: func() any { return new([pourMost]byte) }}
+
+// pour copies until either side ends. A read that fills its buffer is followed by one with a large buffer, as more has
+// most likely come; whatever waits has a small one, as a tunnel may be idle for days.
+func pour(to io.Writer, from io.Reader) {
+	small := make([]byte, chunk)
+	for {
+		n, err := from.Read(small)
+		if !passedOn(to, small[:n]) {
+			return
+		}
+		if n == len(small) && err == nil && !pourMuch(to, from) || err != nil {
+			return
+		}
+	}
+}
+
+// pourMuch copies while there is much, and reports whether it may go on.
+func pourMuch(to io.Writer, from io.Reader) bool {
+	large := pourBuffers.Get().(*[pourMost]byte)
+	defer pourBuffers.Put(large)
+	for {
+		n, err := from.Read(large[:])
+		if !passedOn(to, large[:n]) || err != nil {
+			return false
+		}
+		if n < len(large) {
+			return true
+		}
+	}
+}
+
+func passedOn(to io.Writer, p []byte) bool {
+	if len(p) == 0 {
+		return true
+	}
+	_, err := to.Write(p)
+	return err == nil
 }
 
 // meter records the sizes while they change, and at the end.

@@ -174,6 +174,7 @@ func (s *Server) begin(c net.Conn) {
 	}
 	s.wg.Go(func() {
 		defer s.startups.end(place)
+		defer w.wait()
 		s.serveConn(s.ctx, w, nil, func() { s.startups.end(place) })
 	})
 }

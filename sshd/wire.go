@@ -32,10 +32,11 @@ const greeting = "SSH-"
 var errNotSSH = errors.New("the client does not speak SSH")
 
 // A wire is the socket beneath a connection. It reads as much as has come, without keeping a buffer while
-// nothing does, ends what does not begin like SSH, and gives up on a peer that takes nothing. Reads come
-// from one goroutine.
+// nothing does, writes together what comes together, ends what does not begin like SSH, and gives up on a peer that
+// takes nothing. Reads come from one goroutine.
 type wire struct {
 	net.Conn
+	out  gatherer
 	raw  syscall.RawConn // nil if Conn has none
 	buf  *[readAhead]byte
 	rest []byte // of buf, unread
@@ -46,6 +47,7 @@ type wire struct {
 
 func newWire(c net.Conn) *wire {
 	w := &wire{Conn: c}
+	w.out.init(c)
 	if sc, ok := c.(syscall.Conn); ok {
 		w.raw, _ = sc.SyscallConn() // without it, reads are smaller
 	}
@@ -55,8 +57,14 @@ func newWire(c net.Conn) *wire {
 // closeFor ends the connection and keeps the reason.
 func (w *wire) closeFor(why error) {
 	w.why.CompareAndSwap(nil, &why)
-	w.Conn.Close()
+	w.Close()
 }
+
+// Close ends the connection, without waiting for what is still being written; see [wire.wait].
+func (w *wire) Close() error { return w.out.close() }
+
+// wait returns when nothing of a wire that was closed is left.
+func (w *wire) wait() { w.out.wait() }
 
 func (w *wire) Read(p []byte) (int, error) {
 	if len(w.rest) == 0 {
@@ -123,12 +131,8 @@ func (w *wire) hangUp() {
 	_, _ = w.Conn.Write([]byte("This is an SSH server.\r\n"))
 }
 
-func (w *wire) Write(p []byte) (int, error) {
-	if err := w.Conn.SetWriteDeadline(time.Now().Add(stallTimeout)); err != nil {
-		return 0, err
-	}
-	return w.Conn.Write(p)
-}
+// Write returns before p is with the kernel.
+func (w *wire) Write(p []byte) (int, error) { return w.out.Write(p) }
 
 // An innerConn is an SSH channel as a net.Conn, for the connection that is terminated inside a forward.
 // Its addresses are those of the outer one, so that source-address means the same on both.
