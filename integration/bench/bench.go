@@ -301,9 +301,14 @@ func (b *bench) uploads(ctx context.Context) error {
 }
 
 func (b *bench) forwards(ctx context.Context) error {
-	t := b.report.table("Raw forward (ssh -W), one channel", "On the gate decided, and recorded with its sizes.")
+	t := b.report.table("Raw forward (ssh -W), one channel", "On the gate decided, and recorded with its sizes. First with the Go client, then with OpenSSH's own.")
 	equal := aim{"at least OpenSSH", func(r row) bool { return r.Value[0] >= r.Value[2] }}
-	return errors.Join(b.throughput(ctx, t, "to the client", forwardDown, equal), b.throughput(ctx, t, "from the client", forwardUp, equal))
+	return errors.Join(
+		b.throughput(ctx, t, "to the client", forwardDown, equal),
+		b.throughput(ctx, t, "from the client", forwardUp, equal),
+		b.throughput(ctx, t, "to OpenSSH's client", throughSSH('d', downOver), equal),
+		b.throughput(ctx, t, "from OpenSSH's client", throughSSH('u', upOver), equal),
+	)
 }
 
 func (b *bench) throughput(ctx context.Context, t *table, what string, f trial, a aim) error {

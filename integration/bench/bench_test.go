@@ -178,6 +178,8 @@ func TestTrials(t *testing.T) {
 		{"upload", upload, false},
 		{"forward down", forwardDown, false},
 		{"forward up", forwardUp, false},
+		{"forward down, OpenSSH", throughSSH('d', downOver), false},
+		{"forward up, OpenSSH", throughSSH('u', upOver), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, err := tt.trial(t.Context(), d, 20*time.Millisecond)

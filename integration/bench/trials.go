@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -336,23 +335,12 @@ func upload(ctx context.Context, d *door, slice time.Duration) (s sample, err er
 
 // forwardDown reads from the sink through a raw forward.
 func forwardDown(ctx context.Context, d *door, slice time.Duration) (s sample, err error) {
-	return forwarded(ctx, d, 'd', func(ch ssh.Channel) (sample, error) { return take(ch, slice) })
+	return forwarded(ctx, d, 'd', func(ch ssh.Channel) (sample, error) { return downOver(ch, slice) })
 }
 
-// forwardUp writes to the sink, until it says that it has all.
+// forwardUp writes to the sink through a raw forward.
 func forwardUp(ctx context.Context, d *door, slice time.Duration) (s sample, err error) {
-	return forwarded(ctx, d, 'u', func(ch ssh.Channel) (sample, error) {
-		begun := time.Now()
-		n, err := give(ch, slice)
-		var count [8]byte
-		if err = errors.Join(err, ch.CloseWrite()); err == nil {
-			_, err = io.ReadFull(ch, count[:])
-		}
-		if got := int64(binary.BigEndian.Uint64(count[:])); err == nil && got != n {
-			err = fmt.Errorf("%d bytes were sent and %d came", n, got)
-		}
-		return sample{amount: float64(n) / 1e6, took: time.Since(begun)}, err
-	})
+	return forwarded(ctx, d, 'u', func(ch ssh.Channel) (sample, error) { return upOver(ch, slice) })
 }
 
 func forwarded(ctx context.Context, d *door, what byte, f func(ssh.Channel) (sample, error)) (s sample, err error) {
