@@ -61,7 +61,7 @@ func newTranscriber(l *ledger.Ledger, open reel.OpenFunc) *transcriber {
 func (d *Daemon) readRecordings(ctx context.Context) {
 	tick := time.NewTicker(readEvery)
 	defer tick.Stop()
-	t := newTranscriber(d.ledger, d.archive.OpenAt)
+	t := newTranscriber(d.ledger, paced(d.archive.OpenAt))
 	grown := map[string]int64{} // sessions that run, and how much of them was prepared
 	for {
 		select {
