@@ -390,7 +390,7 @@ func TestDoorReset(t *testing.T) {
 		}
 	}
 	for _, stack := range d.goroutines() {
-		for _, mark := range []string{"sshd.(*session)", "sshd.(*connection)", "sshd.(*stream)", "crypto/ssh.(*mux)", "shells/local.(*process)", "shells/remote.(*process)", "sshd.(*wire)"} {
+		for _, mark := range []string{"sshd.(*session)", "sshd.(*connection)", "sshd.(*stream)", "crypto/ssh.(*mux)", "shells/local.(*process)", "shells/remote.(*process)", "sshd.(*wire)", "sshd.(*gatherer)"} {
 			if strings.Contains(stack, mark) {
 				t.Errorf("a goroutine is left:\n%s", stack)
 				break
