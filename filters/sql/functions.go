@@ -96,12 +96,22 @@ func (w *walker) setConfig(args []any) {
 	if len(args) > 0 {
 		if name, ok := constant(args[0]); ok {
 			w.setting(name)
+			if strings.EqualFold(name, "transaction_read_only") {
+				w.mode(args[1:min(2, len(args))])
+			}
 			return
 		}
 	}
 	w.st.Settings = add(w.st.Settings, "*")
 	w.st.class("privilege")
 	w.st.Obscure("set_config of a setting that is worked out")
+}
+
+// Call returns the facts of calling one function by itself, as the fastpath protocol does.
+func Call(schema, name string) Statement {
+	w := &walker{st: &Statement{Action: "sql:call", Verb: "FASTPATH", Classes: []string{"read"}}}
+	w.call([]string{schema, name}, nil)
+	return *w.st
 }
 
 // IsBuiltin tells whether a function of this name in pg_catalog changes nothing.

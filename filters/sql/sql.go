@@ -21,24 +21,28 @@ type Statement struct {
 	Action string `json:"action"` // of the policies' schema: "sql:select"
 	Verb   string `json:"verb"`   // "SELECT", "DROP", "COPY"
 
-	Reads     []string `json:"reads,omitempty"`     // relations as written: schema.name or name
-	Writes    []string `json:"writes,omitempty"`    // relations that it changes, also by DDL
-	Columns   []string `json:"columns,omitempty"`   // as written: name or table.name; "*" for all
-	Functions []string `json:"functions,omitempty"` // called by name, as written
-	Operators []string `json:"operators,omitempty"` // used by name
-	Unknown   []string `json:"unknown,omitempty"`   // of Functions, those that nothing is known of here
-	Classes   []string `json:"classes"`             // of the policies: read write destructive privilege ...
-	Unbounded bool     `json:"unbounded,omitempty"` // an UPDATE, DELETE or MERGE that no row escapes
-	Opaque    bool     `json:"opaque,omitempty"`    // for other reasons than Unknown
-	Why       []string `json:"why,omitempty"`       // why it is opaque, or has its classes
-	File      bool     `json:"file,omitempty"`
-	Program   bool     `json:"program,omitempty"`
+	Reads      []string `json:"reads,omitempty"`      // relations as written: schema.name or name
+	Writes     []string `json:"writes,omitempty"`     // relations that it changes, also by DDL
+	Columns    []string `json:"columns,omitempty"`    // as written: name or table.name; "*" for all
+	Conditions []string `json:"conditions,omitempty"` // names of columns by which rows are chosen, joined, sorted or grouped; "*" for all
+	Functions  []string `json:"functions,omitempty"`  // called by name, as written
+	Operators  []string `json:"operators,omitempty"`  // used by name
+	Unknown    []string `json:"unknown,omitempty"`    // of Functions, those that nothing is known of here
+	Classes    []string `json:"classes"`              // of the policies: read write destructive privilege ...
+	Unbounded  bool     `json:"unbounded,omitempty"`  // an UPDATE, DELETE or MERGE that no row escapes
+	Opaque     bool     `json:"opaque,omitempty"`     // for other reasons than Unknown
+	Why        []string `json:"why,omitempty"`        // why it is opaque, or has its classes
+	File       bool     `json:"file,omitempty"`
+	Program    bool     `json:"program,omitempty"`
 
 	// What a session has to remember of it.
 
 	Settings    []string   `json:"settings,omitempty"`    // settings that it changes; "*" for any
+	Mode        string     `json:"mode,omitempty"`        // of the transaction that it begins or changes: "read only", "read write"
+	Locks       bool       `json:"locks,omitempty"`       // rows, by FOR UPDATE and its like: no read-only transaction may
 	Transaction string     `json:"transaction,omitempty"` // "begin", "commit", "rollback", "savepoint", ...
-	Name        string     `json:"name,omitempty"`        // of the prepared statement or cursor it makes, uses or drops
+	Hold        bool       `json:"hold,omitempty"`        // a cursor that outlives its transaction, and is run when that ends
+	Name        string     `json:"name,omitempty"`        // of the prepared statement or cursor it makes, uses or drops; of what SHOW shows
 	Inner       *Statement `json:"inner,omitempty"`       // what PREPARE, DECLARE and EXPLAIN are about
 	CopyOut     *Copy      `json:"copy_out,omitempty"`    // COPY ... TO STDOUT
 	CopyIn      bool       `json:"copy_in,omitempty"`     // COPY ... FROM STDIN

@@ -106,7 +106,7 @@ func TestFacts(t *testing.T) {
 		{"select set_config('role', 'admin', false)", "select", "privilege read", "", "", ""},
 		{"select set_config('ro'||'le', 'admin', false)", "select", "privilege read", "", "", "opaque"},
 		{"set session characteristics as transaction read write", "session", "read", "", "", ""},
-		{"begin read write", "transaction", "read", "", "", ""},
+		{"begin read write", "transaction", "read write", "", "", ""},
 		{"prepare transaction 'x'", "transaction", "persistence read write", "", "", ""},
 
 		// DDL and privileges.

@@ -27,7 +27,7 @@ func init() { // the readers walk, and walking looks into the table
 		"CopyStmt":   {"sql:copy", "COPY", nil, (*walker).copy},
 
 		"ExplainStmt":        {"sql:explain", "EXPLAIN", read, (*walker).explain},
-		"VariableShowStmt":   {"sql:show", "SHOW", read, (*walker).fields},
+		"VariableShowStmt":   {"sql:show", "SHOW", read, func(w *walker, b map[string]any) { w.st.Name = strings.ToLower(str(b, "name")) }},
 		"VariableSetStmt":    {"sql:session", "SET", read, (*walker).set},
 		"DiscardStmt":        {"sql:session", "DISCARD", read, (*walker).discard},
 		"ConstraintsSetStmt": {"sql:session", "SET CONSTRAINTS", read, func(*walker, map[string]any) {}},
@@ -154,7 +154,11 @@ func (w *walker) query(b map[string]any) {
 	if into, ok := b["intoClause"].(map[string]any); ok {
 		w.into(into)
 	}
+	w.st.Locks = w.st.Locks || b["lockingClause"] != nil
+	was := w.decides
+	w.decides = was || w.compares(b)
 	w.fields(without(b, "intoClause"))
+	w.decides = was
 }
 
 // createAs is CREATE TABLE AS and CREATE MATERIALIZED VIEW.
@@ -166,6 +170,7 @@ func (w *walker) createAs(b map[string]any) {
 // insert writes to its relation, which no WITH can stand for.
 func (w *walker) insert(b map[string]any) {
 	rel := object(b["relation"])
+	w.from(rel)
 	w.relation(rel, true)
 	if b["returningList"] != nil || b["onConflictClause"] != nil {
 		w.target(rel)
@@ -176,6 +181,7 @@ func (w *walker) insert(b map[string]any) {
 // change is UPDATE, DELETE and MERGE, which read what they change.
 func (w *walker) change(b map[string]any) {
 	rel := object(b["relation"])
+	w.from(rel)
 	w.relation(rel, true)
 	w.target(rel)
 	if !bounded(b) {
@@ -310,7 +316,7 @@ func (w *walker) explain(b map[string]any) {
 		w.st.CopyOut = nil
 		return
 	}
-	w.st.Reads, w.st.Columns = append(inner.Reads, inner.Writes...), inner.Columns
+	w.st.Reads, w.st.Columns, w.st.Conditions = append(inner.Reads, inner.Writes...), inner.Columns, inner.Conditions
 	w.st.Functions, w.st.Operators, w.st.Unknown = inner.Functions, inner.Operators, inner.Unknown
 	w.st.Opaque, w.st.Why = inner.Opaque, inner.Why
 	w.st.File = inner.File
@@ -344,6 +350,36 @@ func (w *walker) set(b map[string]any) {
 	default:
 		w.st.Obscure("sets something in a way that is not known")
 	}
+	switch {
+	case strings.EqualFold(name, "transaction_read_only"):
+		w.mode(items(b["args"]))
+	case name == "TRANSACTION":
+		w.modes(b["args"])
+	}
+}
+
+// modes looks for READ ONLY and READ WRITE among the modes of a transaction.
+func (w *walker) modes(options any) {
+	for _, o := range items(options) {
+		if o := object(object(o)["DefElem"]); str(o, "defname") == "transaction_read_only" {
+			w.mode([]any{o["arg"]})
+		}
+	}
+}
+
+// mode notes what a transaction is made to be. What does not plainly say read only may make it one that writes.
+func (w *walker) mode(value []any) {
+	w.st.Mode = "read write"
+	if len(value) == 1 {
+		c := object(object(value[0])["A_Const"])
+		text, _ := constant(value[0])
+		if object(c["ival"])["ival"] == float64(1) || strings.EqualFold(text, "on") || strings.EqualFold(text, "true") {
+			w.st.Mode = "read only"
+			return
+		}
+	}
+	w.st.class("write")
+	w.st.Why = add(w.st.Why, "makes the transaction one that may write")
 }
 
 func (w *walker) discard(b map[string]any) {
@@ -372,6 +408,7 @@ func (w *walker) transaction(b map[string]any) {
 	case "prepare", "commit prepared", "rollback prepared":
 		w.st.class("write", "persistence")
 	}
+	w.modes(b["options"])
 	// What a transaction set ends with it.
 	w.st.Settings = add(w.st.Settings, "*")
 }
@@ -398,10 +435,15 @@ func (w *walker) declare(b map[string]any) {
 	inner := statement(object(b["query"]))
 	*w.st = inner
 	w.st.Inner, w.st.Name, w.st.Verb = &inner, str(b, "portalname"), "DECLARE"
+	options, _ := b["options"].(float64)
+	w.st.Hold = int(options)&cursorHold != 0
 	if inner.Action == "sql:select" {
 		w.st.Action = "sql:cursor"
 	}
 }
+
+// cursorHold is CURSOR_OPT_HOLD of PostgreSQL's parsenodes.h.
+const cursorHold = 0x20
 
 // procedure is CALL: a procedure can do anything.
 func (w *walker) procedure(b map[string]any) {

@@ -41,6 +41,7 @@ func statement(node map[string]any) Statement {
 	for name, body := range node { // exactly one
 		w.statement(name, object(body))
 	}
+	w.settle()
 	st := w.st
 	if st.Action == "" {
 		*st = Opaque("", "is no statement that is known")
@@ -56,6 +57,11 @@ type walker struct {
 	st      *Statement
 	ctes    []string // names of WITH that are in scope
 	lenient bool     // inside DDL, which is decided on as such: nodes may be unknown
+
+	// For conditions.go.
+	decides bool                // inside something by which rows are chosen
+	behind  map[string][]string // columns that a name stands for
+	rows    []string            // names that stand for whole rows
 }
 
 // walk looks at anything of the tree.
@@ -81,6 +87,7 @@ func (w *walker) object(m map[string]any) {
 		}
 	}
 	if _, ok := m["relname"]; ok {
+		w.from(m)
 		w.relation(m, false)
 		return
 	}
@@ -94,11 +101,14 @@ func (w *walker) fields(m map[string]any) {
 	if with, ok := m["withClause"].(map[string]any); ok {
 		w.with(with)
 	}
+	was := w.decides
 	for _, key := range keys(m) {
 		if key != "withClause" {
+			w.decides = was || conditionKeys[key]
 			w.walk(m[key])
 		}
 	}
+	w.decides = was
 }
 
 // with brings the names of a WITH into scope: each is known to those after it, and with RECURSIVE to all.
@@ -111,6 +121,7 @@ func (w *walker) with(m map[string]any) {
 		}
 	}
 	for _, c := range ctes {
+		w.from(object(object(c)["CommonTableExpr"]))
 		w.walk(object(object(c)["CommonTableExpr"])["ctequery"])
 		w.ctes = append(w.ctes, name(c))
 	}
@@ -124,8 +135,23 @@ func (w *walker) named(name string, b map[string]any) {
 	}
 	switch name {
 	case "RangeVar":
+		w.from(b)
 		w.relation(b, false)
 		return
+	case "RangeSubselect", "RangeFunction", "RangeTableFunc":
+		w.from(b)
+	case "JoinExpr":
+		w.from(b)
+		if yes(b, "isNatural") {
+			w.condition("*")
+		}
+		for _, column := range strs(b["usingClause"]) {
+			w.condition(column)
+		}
+	case "CommonTableExpr":
+		w.from(b)
+	case "ResTarget":
+		w.result(b)
 	case "FuncCall":
 		w.call(strs(b["funcname"]), items(b["args"]))
 		w.fields(without(b, "funcname"))
@@ -172,6 +198,9 @@ func (w *walker) column(fields []any) {
 		}
 	}
 	w.st.Columns = add(w.st.Columns, dotted(parts))
+	if w.decides {
+		w.condition(lastOf(fields))
+	}
 }
 
 // relation notes a table, view or the like. Only what is read by a bare name can be one of WITH.
