@@ -5,7 +5,7 @@ set -eu
 
 # command:package, looked up in PATH and in /usr/sbin
 run="bwrap:bubblewrap ssh:openssh-client sshd:openssh-server setpriv:util-linux git:git gcc:gcc /usr/include/stdlib.h:libc6-dev"
-test="$run zsh:zsh tmux:tmux vim:vim less:less watch:procps busybox:busybox rsync:rsync chromium:chromium ssh-audit:ssh-audit rsyslogd:rsyslog curl:curl asciinema:asciinema etcd:etcd-server /usr/lib/openssh/sftp-server:openssh-sftp-server /usr/lib/postgresql:postgresql pgbouncer:pgbouncer"
+test="$run zsh:zsh tmux:tmux vim:vim less:less watch:procps busybox:busybox rsync:rsync chromium:chromium ssh-audit:ssh-audit rsyslogd:rsyslog curl:curl asciinema:asciinema etcd:etcd-server /usr/lib/openssh/sftp-server:openssh-sftp-server /usr/lib/postgresql:postgresql pgbouncer:pgbouncer bzip2:bzip2"
 
 case "${1:-}" in
 run) want=$run ;;

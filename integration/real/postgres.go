@@ -15,9 +15,10 @@ import (
 	"syscall"
 )
 
-// Postgres is a real server with data of its own, reached by a unix socket.
+// Postgres is a real server with data of its own, reached by a unix socket, or by TLS.
 type Postgres struct {
 	dir  string
+	port string // on the loopback interface; "": none
 	cmd  *exec.Cmd
 	died chan struct{}
 }
@@ -27,9 +28,23 @@ func (p *Postgres) URL(database string) string {
 	return "postgres:///" + database + "?user=tester&host=" + url.QueryEscape(p.dir)
 }
 
+// Dir holds its socket, and with TLS server.crt, which proves it.
+func (p *Postgres) Dir() string { return p.dir }
+
+// TLS names one of its databases by TLS; more are further parameters, user among them.
+func (p *Postgres) TLS(database, more string) string {
+	return "postgres://localhost:" + p.port + "/" + database + "?sslmode=verify-full&sslrootcert=" + p.dir + "/server.crt&" + more
+}
+
 // StartPostgres starts the newest PostgreSQL of Debian's. Call it from a goroutine that is locked to its
 // thread until Stop: the server is killed when the thread that started it ends.
-func StartPostgres() (*Postgres, error) {
+func StartPostgres() (*Postgres, error) { return startPostgres(nil) }
+
+// StartPostgresTLS starts one that takes connections by TLS too, from whoever has a certificate of clients, which is
+// PEM, in the name of the role; and from the role gate, if there is one, without.
+func StartPostgresTLS(clients []byte) (*Postgres, error) { return startPostgres(clients) }
+
+func startPostgres(clients []byte) (*Postgres, error) {
 	bins, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if len(bins) == 0 {
 		return nil, errors.New("no PostgreSQL in /usr/lib/postgresql: run make test, or apt-get install postgresql")
@@ -52,7 +67,17 @@ func StartPostgres() (*Postgres, error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w: %s", err, out)
 	}
-	p.cmd = exec.Command(filepath.Join(bin, "postgres"), "-D", dir+"/data", "-k", dir, "-c", "listen_addresses=", "-c", "shared_buffers=32MB")
+	options := []string{"-D", dir + "/data", "-k", dir, "-c", "shared_buffers=32MB", "-c", "fsync=off"}
+	if clients == nil {
+		options = append(options, "-c", "listen_addresses=")
+	} else {
+		more, err := p.prepareTLS(clients, attr)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, more...)
+	}
+	p.cmd = exec.Command(filepath.Join(bin, "postgres"), options...)
 	p.cmd.SysProcAttr, p.cmd.Dir = attr, dir
 	started := &waitFor{text: "ready to accept connections", found: make(chan struct{})}
 	p.cmd.Stderr = started
@@ -78,6 +103,14 @@ func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	const nobody = 65534
 	attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	return attr, os.Chown(dir, nobody, nobody)
+}
+
+// TrustClients makes it take the certificates of another authority, a moment later.
+func (p *Postgres) TrustClients(ca []byte) error {
+	if err := os.WriteFile(p.dir+"/clients.crt", ca, 0o600); err != nil {
+		return err
+	}
+	return p.cmd.Process.Signal(syscall.SIGHUP)
 }
 
 // Stop ends it at once and throws its data away.

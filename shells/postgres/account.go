@@ -108,39 +108,55 @@ func rolePrefix(gate, target string) string {
 	return "sallyport_" + hex.EncodeToString(h[:4]) + "_"
 }
 
-// loginWithin is how long the password of a session's role can be used; the session then goes on without.
+// loginWithin is how long the password, or the certificate, of a session can be used; it then goes on without.
 const loginWithin = time.Minute
 
-// A minted role is one session's login.
-type minted struct {
-	name, password string
-	login          string // the role that it acts as
-	account        *account
-}
-
-// mint makes a role that can log in once, for a minute, and acts as login. The password never leaves this
-// process but as a SCRAM verifier (RFC 5803), so that the server's log cannot have it.
+// mint makes what a session logs in with: as a rule a role that can log in once, for a minute, and acts as
+// login. A password never leaves this process but as a SCRAM verifier (RFC 5803), so that the server's log
+// cannot have it.
 func (t *Target) mint(ctx context.Context, database, login string) (*minted, error) {
+	if t.c.Credential == CredentialLogin {
+		m := &minted{name: login, login: login}
+		return m, t.certify(ctx, m)
+	}
 	a, err := t.in(database)
 	if err != nil {
 		return nil, err
 	}
-	m := &minted{name: t.role + strings.ToLower(rand.Text()[:20]), password: rand.Text(), login: login, account: a}
-	verifier, err := scramVerifier(m.password)
+	m := &minted{name: t.role + strings.ToLower(rand.Text()[:20]), login: login, account: a}
+	proof := ""
+	if t.c.Credential == CredentialCertificate {
+		err = t.certify(ctx, m)
+	} else {
+		proof, err = m.choosePassword()
+	}
 	if err != nil {
 		return nil, err
 	}
 	role, as := pgx.Identifier{m.name}.Sanitize(), pgx.Identifier{login}.Sanitize()
-	err = a.run(ctx, fmt.Sprintf(`CREATE ROLE %[1]s LOGIN CONNECTION LIMIT 1 PASSWORD '%[3]s' VALID UNTIL '%[4]s' IN ROLE %[2]s;
-		ALTER ROLE %[1]s SET role = %[5]s`, role, as, verifier, time.Now().Add(loginWithin).UTC().Format(time.RFC3339), quote(login)), nil)
+	err = a.run(ctx, fmt.Sprintf(`CREATE ROLE %[1]s LOGIN CONNECTION LIMIT 1 %[3]s IN ROLE %[2]s;
+		ALTER ROLE %[1]s SET role = %[4]s`, role, as, proof, quote(login)), nil)
 	if err != nil {
 		return nil, fmt.Errorf("make a role for the session: %w", err)
 	}
 	return m, nil
 }
 
+// choosePassword gives m a password, and returns how CREATE ROLE says it.
+func (m *minted) choosePassword() (string, error) {
+	m.password = rand.Text()
+	verifier, err := scramVerifier(m.password)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("PASSWORD '%s' VALID UNTIL '%s'", verifier, time.Now().Add(loginWithin).UTC().Format(time.RFC3339)), nil
+}
+
 // drop removes the role, when its session has ended. What it came to own goes to the role it acted as.
 func (m *minted) drop(ctx context.Context) error {
+	if m.account == nil {
+		return nil
+	}
 	role := pgx.Identifier{m.name}.Sanitize()
 	err := m.account.run(ctx, "DROP ROLE IF EXISTS "+role, nil)
 	var pg *pgconn.PgError

@@ -35,7 +35,7 @@ func (s *session) fromServer() error {
 	b := &s.b
 	b.s, b.in = s, newFrames(s.server, maxServerMessage)
 	b.values.init(s.t.c.Masks, s.t.c.TokenKey)
-	b.shown.k = &b.values
+	b.shown.k, b.shown.limit = &b.values, s.t.c.ShownRows
 	for {
 		if !b.in.ready() {
 			if err := b.show(); err != nil {
@@ -114,6 +114,9 @@ func (b *backend) message(m []byte) error {
 
 // answer takes a message that answers e, with the session's lock held.
 func (b *backend) answer(m []byte, e *expected) error {
+	if e.own {
+		return b.quiet(m, e)
+	}
 	if e.refusal != nil && m[0] != 'E' && m[0] != 'Z' {
 		return errUnasked // what was sent to fail did not
 	}
@@ -122,6 +125,11 @@ func (b *backend) answer(m []byte, e *expected) error {
 		return b.extended(m, e)
 	case 'C', 'I':
 		return b.completed(m, e)
+	case 'V':
+		if e.called == nil || e.kind != owedQuery {
+			return errUnasked
+		}
+		return b.returned(m, e)
 	case 'E':
 		return b.failed(m, e)
 	case 'Z':
@@ -320,6 +328,7 @@ func (b *backend) ready(m []byte, e *expected) error {
 	if !e.hidden {
 		b.out = append(b.out, m...)
 	}
+	s.mode.state = m[header]
 	if m[header] == 'I' { // portals end with their transaction
 		for name, p := range s.portals {
 			if p.group <= e.group {
@@ -340,8 +349,8 @@ func (b *backend) copyBegins(m []byte, e *expected) error {
 		e.copying = true
 		b.s.moved.Broadcast()
 	} else {
-		if b.copying = b.values.copyFor(m, e.op(), b.s.guarded); b.copying == nil && !b.s.clear {
-			return errBlindCopy
+		if b.copying = b.values.copyFor(m, e.op(), b.s.guarded); b.copying == nil {
+			return errUnasked
 		}
 	}
 	b.out = append(b.out, m...)
@@ -371,10 +380,6 @@ func (s *session) endCopy(e *expected, failed bool) {
 	}
 }
 
-// errBlindCopy ends a session whose rows nobody can look into. COPY in binary is refused before it is sent;
-// this is for one that was not seen coming.
-var errBlindCopy = publicError("COPY in binary format is not let through; use text or csv")
-
 // anytime takes what a server may say between any two messages.
 func (b *backend) anytime(m []byte) error {
 	s := b.s
@@ -384,7 +389,11 @@ func (b *backend) anytime(m []byte) error {
 		name, value := d.text(), d.text()
 		s.mu.Lock()
 		s.status(name, value)
+		tell := name != "default_transaction_read_only" || s.modeReported(value)
 		s.mu.Unlock()
+		if !tell {
+			return nil
+		}
 		masked := b.values.text([]byte(value), textOID)
 		if name == "application_name" && s.guarded && s.touching() {
 			masked = []byte(hidden)
@@ -395,6 +404,9 @@ func (b *backend) anytime(m []byte) error {
 		}
 		b.out = message(b.out, 'S', func(o []byte) []byte { return appendText(appendText(o, name), string(masked)) })
 	case 'N':
+		if s.ownRuns() {
+			return nil
+		}
 		at := len(b.out)
 		b.out = b.values.report(b.out, m, s.guarded && s.touching(), s.clear)
 		b.shown.notice(b.out[at:])
@@ -409,6 +421,13 @@ func (b *backend) anytime(m []byte) error {
 		})
 	}
 	return nil
+}
+
+// ownRuns tells whether the server works at something of the gate's own.
+func (s *session) ownRuns() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) > 0 && s.queue[0].own
 }
 
 // touching tells whether what the server works at may touch protected relations.
@@ -498,15 +517,21 @@ func (b *backend) copied(m []byte) error {
 		s.mu.Unlock()
 		return errUnasked
 	}
-	op := s.queue[0].op()
+	shown := s.queue[0].op()
 	s.mu.Unlock()
+	op := shown
 	if op == nil {
 		op = &operation{} // counts for nobody
 	}
-	for len(m) > 0 && (s.clear || b.copying.header || b.shown.wantsCopied()) {
+	for len(m) > 0 && (s.clear || b.copying.header || b.copying.binary || b.shown.wantsCopied()) {
 		n := 1 + int(binary.BigEndian.Uint32(m[1:]))
-		row, masked := b.copying.data(m[:n])
-		b.shown.copied(row)
+		row, masked, err := b.copying.data(m[:n])
+		if err != nil {
+			return err
+		}
+		if !b.copying.binary {
+			b.shown.copied(shown, row)
+		}
 		if s.clear {
 			row = m[:n]
 		}

@@ -265,7 +265,7 @@ func (c *columnPlan) wayOf() way {
 		return wayValue
 	case c.what == shapeHarmless:
 		return waySkip
-	case c.typ == byteaOID:
+	case c.typ == byteaOID, !c.binary && c.what.holdsHex():
 		return wayValue // as a rule in hexadecimal
 	case !c.binary, c.what == shapeText, c.what == shapeJSON:
 		return wayLook

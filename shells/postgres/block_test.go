@@ -137,7 +137,10 @@ func TestCopiedBlocksAreMaskedAsRows(t *testing.T) {
 				line = append(line, aValue(r)...)
 			}
 			row := message(nil, 'd', func(b []byte) []byte { return append(append(b, line...), '\n') })
-			masked, n := slow.data(row)
+			masked, n, err := slow.data(row)
+			if err != nil {
+				t.Fatal(err)
+			}
 			block, want, changed = append(block, row...), append(want, masked...), changed+n
 		}
 		was := bytes.Clone(block)

@@ -2,11 +2,12 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
+	"errors"
+	"io"
 	"net"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // A cancelKey is what a client needs to cancel: the server's process id, and a secret of the gate's.
@@ -47,17 +48,22 @@ func (t *Target) cancel(key cancelKey) {
 	}
 }
 
-// cancelOnServer sends the server's own key, on a connection of its own, in clear as libpq did until
-// version 17: the key is the only secret in it, and is worth one statement.
+// cancelOnServer sends the server's own key to the address of the session, on a connection of its own, by TLS where the
+// session has it.
 func (s *session) cancelOnServer(ctx context.Context) error {
-	network, address := pgconn.NetworkAddress(s.t.admin.Host, s.t.admin.Port)
-	c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	to := s.server.RemoteAddr()
+	c, err := (&net.Dialer{}).DialContext(ctx, to.Network(), to.String())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	if d, ok := ctx.Deadline(); ok {
 		_ = c.SetDeadline(d)
+	}
+	if _, encrypted := s.server.(*tls.Conn); encrypted {
+		if c, err = s.encrypt(ctx, c); err != nil {
+			return err
+		}
 	}
 	b := binary.BigEndian.AppendUint32(nil, uint32(12+len(s.secret)))
 	b = binary.BigEndian.AppendUint32(b, codeCancel)
@@ -67,4 +73,20 @@ func (s *session) cancelOnServer(ctx context.Context) error {
 	}
 	_, _ = c.Read(make([]byte, 1)) // the server closes when it has done it
 	return nil
+}
+
+// encrypt asks for TLS, as the session did.
+func (s *session) encrypt(ctx context.Context, c net.Conn) (net.Conn, error) {
+	if _, err := c.Write(binary.BigEndian.AppendUint32([]byte{0, 0, 0, 8}, codeSSL)); err != nil {
+		return nil, err
+	}
+	answer := make([]byte, 1)
+	if _, err := io.ReadFull(c, answer); err != nil {
+		return nil, err
+	}
+	if answer[0] != 'S' {
+		return nil, errors.New("the server refuses TLS for a cancel request")
+	}
+	inner := tls.Client(c, s.tls)
+	return inner, inner.HandshakeContext(ctx)
 }

@@ -24,6 +24,7 @@ type catalog struct {
 	at      time.Time
 	now     *names
 	changed bool // DDL went through since
+	called  map[uint32]*function
 }
 
 // names is one state of a catalog. It is never changed.
@@ -33,6 +34,7 @@ type names struct {
 	functions map[string]bool // bare names that mean something outside pg_catalog; true: only what is not volatile
 	builtin   map[string]bool // of pg_catalog; true: not volatile
 	operators map[string]bool // bare names of operators outside pg_catalog
+	types     map[uint32]madeType
 }
 
 // A relation is a table, view or the like.
@@ -124,7 +126,7 @@ const (
 // read asks for everything in one snapshot, so that the parts fit.
 func (c *catalog) read(ctx context.Context) (*names, error) {
 	n := &names{relations: map[string][]*relation{}, byOID: map[uint32]*relation{}, functions: map[string]bool{},
-		builtin: map[string]bool{}, operators: map[string]bool{}}
+		builtin: map[string]bool{}, operators: map[string]bool{}, types: map[uint32]madeType{}}
 	var parents [][2]uint32
 	readers := []func(row [][]byte){
 		func([][]byte) {},
@@ -139,10 +141,11 @@ func (c *catalog) read(ctx context.Context) (*names, error) {
 			to[string(row[0])] = string(row[1]) == "t"
 		},
 		func(row [][]byte) { n.operators[string(row[0])] = true },
+		n.addType,
 		func([][]byte) {},
 	}
 	text := strings.Join([]string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", queryRelations, queryColumns, queryParents,
-		queryViews, queryDepends, queryFunctions, queryOperators, "COMMIT"}, ";")
+		queryViews, queryDepends, queryFunctions, queryOperators, queryTypes, "COMMIT"}, ";")
 	i := 0
 	err := c.account.run(ctx, text, func(r *pgconn.Result) {
 		for _, row := range r.Rows {
@@ -332,6 +335,7 @@ type meaning struct {
 	relations []string // schema.name of everything that it may touch, views followed
 	protected bool     // some of these are protected, or it cannot be told
 	opaque    []string // why nobody can tell what it does; empty: it is understood
+	infers    []string // protected columns that tell, by which rows come back
 }
 
 // explain works out what s may touch. Guarded says that there are protected columns at all.
@@ -348,6 +352,9 @@ func (n *names) explain(s *sql.Statement, guarded bool) meaning {
 		m.protected = m.protected || r.protected
 	}
 	slices.Sort(m.relations)
+	if len(s.Conditions) > 0 && m.protected {
+		m.infers = inferred(all, s.Conditions)
+	}
 	if s.Opaque {
 		m.opaque = append(m.opaque, s.Why...)
 	}
@@ -364,6 +371,22 @@ func (n *names) explain(s *sql.Statement, guarded bool) meaning {
 	}
 	m.protected = guarded && (m.protected || s.Opaque || len(m.opaque) > 0)
 	return m
+}
+
+// inferred are the protected columns, as schema.table.column, among those that decide on which rows come back. A name
+// counts for every column that is called so.
+func inferred(all map[uint32]*relation, conditions []string) []string {
+	var out []string
+	any := slices.Contains(conditions, "*")
+	for _, r := range all {
+		for _, c := range r.columns {
+			if c.style != nil && (any || slices.Contains(conditions, c.name)) {
+				out = append(out, dot(r.schema, r.name)+"."+c.name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // function says why a call of a function is opaque, or "".

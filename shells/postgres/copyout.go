@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
-	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sallyport-ssh/sallyport/filters/sql"
 )
 
-// copyOut masks the rows of COPY ... TO STDOUT, in text and in csv. PostgreSQL sends each row in a message of
-// its own; where one did not, its fields would be counted wrong, so a row that is not whole is hidden whole.
+// copyOut masks the rows of COPY ... TO STDOUT. PostgreSQL sends each row in a message of its own; where one did
+// not, its fields would be counted wrong, so a row that is not whole is hidden whole.
 type copyOut struct {
 	k      *masker
 	o      sql.Copy
@@ -18,23 +19,35 @@ type copyOut struct {
 	whole  bool     // every field is masked
 	header bool     // the next row is the header
 	row    []byte
+
+	binary bool
+	begun  bool     // the head of the stream has come
+	types  []uint32 // by field, as far as they are known
 }
 
-// copyFor reads CopyOutResponse. It returns nil for what cannot be looked into.
+// copyFor reads CopyOutResponse. It returns nil for what cannot be read.
 func (k *masker) copyFor(m []byte, op *operation, guarded bool) *copyOut {
 	b := &body{p: m[header:]}
-	if isBinary := b.byte() != 0; isBinary || b.bad {
+	c := &copyOut{k: k, whole: guarded && (op == nil || op.touches), binary: b.byte() != 0}
+	count := b.int16()
+	if b.bad {
 		return nil
 	}
-	c := &copyOut{k: k, whole: guarded && (op == nil || op.touches)}
 	if op == nil || op.st.CopyOut == nil {
 		c.o.Format = "text"
 		return c
 	}
 	c.o, c.header = *op.st.CopyOut, op.st.CopyOut.Header
-	if c.whole && op.names != nil && c.o.Relation != "" {
-		c.styles = op.names.copyStyles(&c.o, b.int16())
+	if op.names == nil || c.o.Relation == "" {
+		return c
+	}
+	if c.whole {
+		c.styles = op.names.copyStyles(&c.o, count)
 		c.whole = c.styles == nil
+	}
+	if c.binary {
+		k.names = op.names
+		c.types = op.names.copyTypes(&c.o, count)
 	}
 	return c
 }
@@ -80,27 +93,35 @@ func (r *relation) order() []string {
 	return out
 }
 
-// data masks one CopyData, and says whether it changed.
-func (c *copyOut) data(m []byte) ([]byte, int) {
+// data masks one CopyData, and returns it with the number of values that changed.
+func (c *copyOut) data(m []byte) ([]byte, int, error) {
 	if c.header {
 		c.header = false
-		return m, 0
+		return m, 0, nil
 	}
 	row := m[header:]
-	if !c.whole && c.styles == nil {
-		now := c.k.look(row)
-		if bytes.Equal(now, row) {
-			return m, 0
-		}
-		c.row = message(c.row[:0], 'd', func(o []byte) []byte { return append(o, now...) })
-		return c.row, 1
+	if c.binary {
+		return c.tuples(m)
 	}
-	masked := c.fields(row)
+	var masked []byte
+	if !c.whole && c.styles == nil && c.plain(row) {
+		masked = c.k.look(row)
+	} else {
+		masked = c.fields(row)
+	}
 	if bytes.Equal(masked, row) {
-		return m, 0
+		return m, 0, nil
 	}
 	c.row = message(c.row[:0], 'd', func(o []byte) []byte { return append(o, masked...) })
-	return c.row, 1
+	return c.row, 1, nil
+}
+
+// plain tells whether values stand in a row as they are, so that all can be looked at at once.
+func (c *copyOut) plain(row []byte) bool {
+	if bytes.IndexByte(row, '\\') >= 0 { // escapes, or bytea
+		return false
+	}
+	return !c.csv() || c.o.Quote == "" && c.o.Escape == "" && bytes.IndexByte(row, '"') < 0 && bytes.IndexByte(row, '\n') == len(row)-1
 }
 
 // rows masks rows that follow each other as data does each, in place as far as possible, and appends them to out. It
@@ -117,9 +138,9 @@ func (c *copyOut) rows(out, m []byte) ([]byte, int, int) {
 	k.patch(m, func(_ *place, was []byte) []byte { return k.look(was) })
 	n := len(b.rows)
 	out, _, _ = b.emit(out, m, func(i int, row []byte) ([]byte, int, error) {
-		row, n := c.data(row)
+		row, n, err := c.data(row) // fails in binary only
 		b.masked[i] = b.masked[i] || n > 0
-		return row, n, nil
+		return row, n, err
 	})
 	masked := 0
 	for _, changed := range b.masked {
@@ -137,7 +158,7 @@ func (c *copyOut) prepare(row []byte, from int) bool {
 	at := len(b.rows) - 1
 	line := bytes.TrimRight(row, "\r\n")
 	if !c.whole && c.styles == nil {
-		return b.keep(row, from, at, textOID)
+		return c.plain(row) && b.keep(row, from, at, textOID)
 	}
 	escape := byte('\\')
 	if c.csv() {
@@ -247,15 +268,23 @@ func (c *copyOut) delimiter() byte {
 	return '\t'
 }
 
-// cut returns the first field and what follows its delimiter; nil when there is none.
-func (c *copyOut) cut(line []byte) (f, rest []byte) {
-	delimiter, quote, escape := c.delimiter(), byte('"'), byte('"')
+// quotes are what a value of csv is quoted and escaped with.
+func (c *copyOut) quotes() (quote, escape byte) {
+	quote = '"'
 	if c.o.Quote != "" {
-		quote, escape = c.o.Quote[0], c.o.Quote[0]
+		quote = c.o.Quote[0]
 	}
+	escape = quote
 	if c.o.Escape != "" {
 		escape = c.o.Escape[0]
 	}
+	return quote, escape
+}
+
+// cut returns the first field and what follows its delimiter; nil when there is none.
+func (c *copyOut) cut(line []byte) (f, rest []byte) {
+	delimiter := c.delimiter()
+	quote, escape := c.quotes()
 	inside := false
 	for i := 0; i < len(line); i++ {
 		switch ch := line[i]; {
@@ -272,29 +301,111 @@ func (c *copyOut) cut(line []byte) (f, rest []byte) {
 	return line, nil
 }
 
-// mask replaces one field, as it is written. NULL stays what it is.
-func (c *copyOut) mask(f []byte, i int) []byte {
-	null := c.null()
-	if string(f) == null {
+// value is what a field means.
+func (c *copyOut) value(f []byte) []byte {
+	if !c.csv() {
+		return unescaped(f)
+	}
+	quote, escape := c.quotes()
+	if len(f) < 2 || f[0] != quote {
 		return f
 	}
-	s := c.style(i)
-	if s == nil {
-		return c.k.look(f)
-	}
-	if *s == styleNull {
-		return []byte(null)
-	}
-	plain := f
-	if c.csv() && len(f) >= 2 && (c.o.Quote == "" && f[0] == '"' || c.o.Quote != "" && f[0] == c.o.Quote[0]) {
-		plain = f[1 : len(f)-1]
-	}
-	if *s == styleLast4 && !utf8.Valid(plain) || bytes.IndexByte(plain, '\\') >= 0 {
-		return bytes.Repeat([]byte{'*'}, len(plain)) // no half of an escape is left
-	}
-	out := c.k.styled(plain, *s)
-	if bytes.IndexByte(out, c.delimiter()) >= 0 || bytes.ContainsAny(out, "\"'\n\r") {
-		return bytes.Repeat([]byte{'*'}, utf8.RuneCount(plain))
+	out := make([]byte, 0, len(f))
+	for i := 1; i < len(f)-1; i++ {
+		if f[i] == escape && i+1 < len(f)-1 && (f[i+1] == quote || f[i+1] == escape) {
+			i++
+		}
+		out = append(out, f[i])
 	}
 	return out
+}
+
+// written writes a value in the place of f as the server would.
+func (c *copyOut) written(v, f []byte) []byte {
+	if !c.csv() {
+		if bytes.IndexByte(f, '\\') < 0 && bytes.IndexByte(v, c.delimiter()) < 0 {
+			return v // it stood as it is, and does
+		}
+		return escaped(v, c.delimiter())
+	}
+	quote, escape := c.quotes()
+	special := string([]byte{quote, c.delimiter(), '\n', '\r'})
+	stands := !bytes.ContainsAny(v, special) || bytes.ContainsAny(f, special)
+	if !(len(f) > 0 && f[0] == quote) && stands && string(v) != c.null() {
+		return v
+	}
+	out := []byte{quote}
+	for _, ch := range v {
+		if ch == quote || ch == escape {
+			out = append(out, escape)
+		}
+		out = append(out, ch)
+	}
+	return append(out, quote)
+}
+
+// Escapes of COPY's text format (copyto.c).
+var copyEscapes = map[byte]byte{'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'v': '\v'}
+
+func unescaped(f []byte) []byte {
+	if bytes.IndexByte(f, '\\') < 0 {
+		return f
+	}
+	out := make([]byte, 0, len(f))
+	for i := 0; i < len(f); i++ {
+		ch := f[i]
+		if ch == '\\' && i+1 < len(f) {
+			i++
+			ch = f[i]
+			if plain, ok := copyEscapes[ch]; ok {
+				ch = plain
+			}
+		}
+		out = append(out, ch)
+	}
+	return out
+}
+
+func escaped(v []byte, delimiter byte) []byte {
+	out := make([]byte, 0, len(v))
+	for _, ch := range v {
+		escape := ch == '\\' || ch == delimiter
+		for letter, plain := range copyEscapes {
+			if ch == plain {
+				ch, escape = letter, true
+				break
+			}
+		}
+		if escape {
+			out = append(out, '\\')
+		}
+		out = append(out, ch)
+	}
+	return out
+}
+
+// mask replaces one field, as it is written. NULL stays what it is.
+func (c *copyOut) mask(f []byte, i int) []byte {
+	if string(f) == c.null() {
+		return f
+	}
+	was := c.value(f)
+	var now []byte
+	switch s := c.style(i); {
+	case s == nil && bytes.HasPrefix(was, []byte(`\x`)):
+		now = c.k.text(was, pgtype.ByteaOID) // or it is no hexadecimal, and looked at as it stands
+		if now == nil || bytes.Equal(now, was) {
+			now = c.k.look(was)
+		}
+	case s == nil:
+		now = c.k.look(was)
+	case *s == styleNull:
+		return []byte(c.null())
+	default:
+		now = c.k.styled(was, *s)
+	}
+	if bytes.Equal(now, was) {
+		return append([]byte{}, f...)
+	}
+	return append([]byte{}, c.written(now, f)...)
 }

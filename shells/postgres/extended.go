@@ -121,6 +121,9 @@ func (f *frontend) bind(m []byte, b *body) error {
 	if st != nil { // nil: an empty text, which does nothing
 		var err error
 		po.op, err = f.admit(st, text, shown(values, formats, po.types()))
+		if err == nil {
+			err = f.piped(po.op.st)
+		}
 		var refusal *Refusal
 		if errors.As(err, &refusal) {
 			f.refuseBatch(refusal)
@@ -197,6 +200,9 @@ func (f *frontend) execute(m []byte, b *body) error {
 	if po.op == nil && po.stmt == nil {
 		st := &sql.Statement{Action: "sql:cursor", Verb: "FETCH", Classes: []string{"read"}, Name: name}
 		op, err := f.admit(st, fmt.Sprintf("-- execute portal %q", name), nil)
+		if err == nil {
+			err = f.piped(st)
+		}
 		var refusal *Refusal
 		if errors.As(err, &refusal) {
 			f.refuseBatch(refusal)
@@ -206,6 +212,14 @@ func (f *frontend) execute(m []byte, b *body) error {
 			return err
 		}
 		po.op = op
+	} else if po.op != nil && po.group != f.group {
+		var refusal *Refusal
+		if err := f.piped(po.op.st); errors.As(err, &refusal) {
+			f.refuseBatch(refusal)
+			return nil
+		} else if err != nil {
+			return err
+		}
 	}
 	if f.mustDescribe(po) {
 		d := message(nil, 'D', func(b []byte) []byte { return appendText(append(b, 'P'), name) })
@@ -334,6 +348,9 @@ func (s *session) fail(name string, p *prepared) {
 
 // failAll takes back what the rest of an expected answer would have made, with mu held.
 func (s *session) failAll(e *expected) {
+	if e.own {
+		return
+	}
 	switch e.kind {
 	case owedParse:
 		s.fail(e.name, e.stmt)

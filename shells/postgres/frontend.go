@@ -120,10 +120,12 @@ func (f *frontend) message(m []byte) error {
 		f.letGo()
 		return nil
 	case 'S':
+		f.unwrap()
 		f.batch = append(f.batch, m...)
 		f.owes = append(f.owes, &expected{kind: owedSync, group: f.group, sets: f.setting})
 		f.setting = false
 		f.letGo()
+		f.synced()
 		f.skip = false
 		f.group++
 		return nil
@@ -135,13 +137,14 @@ func (f *frontend) message(m []byte) error {
 		f.buf = append(f.buf, m...)
 		return f.send()
 	case 'F':
-		return f.call()
+		return f.call(m, b)
 	}
 	return fmt.Errorf("%w: a message of type %q", errProtocol, m[0])
 }
 
 // letGo moves the batch to what is sent.
 func (f *frontend) letGo() {
+	f.begin()
 	f.s.push(f.owes...)
 	f.owes = nil
 	f.buf = append(f.buf, f.batch...)
@@ -191,16 +194,10 @@ func (f *frontend) refuse(text string, r *Refusal) {
 // refuseBatch replaces what there is of a pipeline: nothing of it was sent since the last Flush.
 func (f *frontend) refuseBatch(r *Refusal) {
 	f.batch, f.owes = f.batch[:0], nil
+	f.s.mode.wrapped, f.s.mode.unsure = false, true
 	f.s.push(&expected{kind: owedParse, group: f.group, refusal: errorReport("ERROR", r.code(), r.Message, r.Hint), code: r.code(), name: "\x00"})
 	f.buf = message(f.buf, 'P', func(b []byte) []byte { return append(appendText(appendText(b, ""), refusedText), 0, 0) })
 	f.skip = true
-}
-
-// call refuses fastpath: it names a function by number, and nobody looks at its arguments.
-func (f *frontend) call() error {
-	f.letGo()
-	f.refuse("", &Refusal{Message: "function calls by the fastpath protocol are not let through", Hint: "Call the function in a SELECT.", Code: "42501"})
-	return nil
 }
 
 // query is a simple query: any number of statements, decided on before the first is sent.
@@ -220,6 +217,14 @@ func (f *frontend) query(m []byte, text string, broken bool) error {
 	if err == nil {
 		ops, err = f.decide(text, r.Statements)
 	}
+	after := ""
+	if err == nil {
+		var u unit
+		for _, op := range ops {
+			u.add(op.st)
+		}
+		after, err = f.before(u)
+	}
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
 		f.refuse(text, refusal)
@@ -235,6 +240,9 @@ func (f *frontend) query(m []byte, text string, broken bool) error {
 	}
 	f.s.push(e)
 	f.buf = append(f.buf, m...)
+	if after != "" {
+		f.own(after, false)
+	}
 	return nil
 }
 
@@ -383,6 +391,9 @@ func (f *frontend) understand(st *sql.Statement, text string) (*understood, erro
 	facts["relations"] = union(facts["relations"].([]string), m.relations)
 	facts["opaque"], facts["database"], facts["login"] = len(m.opaque) > 0, s.db, s.login
 	facts["why"] = union(resolved.Why, m.opaque)
+	if len(m.infers) > 0 {
+		facts["infers"] = m.infers
+	}
 	u := &understood{st: resolved, names: n, touches: m.protected, facts: facts, form: &Form{Text: text}}
 	if resolved != st {
 		return u, nil // what a name means may change
@@ -405,15 +416,9 @@ func (f *frontend) admit(st *sql.Statement, text string, values []string) (*oper
 		text = u.form.Text // with what it executes
 	}
 	apart := withValues(st.Numbers, values)
-	op := &operation{st: u.st, text: withValues(text, values)}
+	op := &operation{st: u.st, names: u.names, text: withValues(text, values)}
 	op.touches = u.touches || s.guarded && f.touched && (u.st.Verb == "FETCH" || u.st.Verb == "MOVE")
 	f.touched = f.touched || op.touches
-	if s.guarded {
-		op.names = u.names
-	}
-	if c := u.st.CopyOut; c != nil && c.Format == "binary" && !s.clear {
-		return nil, &Refusal{Message: "COPY in binary format cannot be masked, so it is not let through", Hint: "Use FORMAT text or csv."}
-	}
 	op.id, err = f.ask(Statement{Action: u.st.Action, Text: op.text, Facts: u.facts, Form: u.form, Apart: apart})
 	if err != nil {
 		return nil, err

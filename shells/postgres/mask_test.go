@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -247,16 +246,6 @@ func TestClear(t *testing.T) {
 	}
 	if shown := g.transcript(); strings.Contains(shown, "sesame") || !strings.Contains(shown, "***") {
 		t.Errorf("the record has %q", shown)
-	}
-}
-
-// TestBinaryCopyIsRefused before it is sent.
-func TestBinaryCopyIsRefused(t *testing.T) {
-	gt := start(t, vault, &guard{}, vaultColumns...)
-	c := gt.connect("").PgConn()
-	var pg *pgconn.PgError
-	if _, err := c.CopyTo(t.Context(), &bytes.Buffer{}, "copy vault to stdout binary"); !errors.As(err, &pg) || pg.Code != "42501" {
-		t.Errorf("got %v", err)
 	}
 }
 

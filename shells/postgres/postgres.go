@@ -5,7 +5,8 @@
 // replaced by one that the server refuses too, so that transactions and pipelines end up in the state that
 // an error leaves, by the server's own account; the client sees one error, which says why.
 //
-// The server is logged in to as a role made for the session and dropped with it. What the proxy does not
+// The server is logged in to as a role made for the session and dropped with it, or as the login itself by a
+// certificate made for the session. What the proxy does not
 // understand is refused: README.md says what that is.
 package postgres
 
@@ -16,7 +17,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +44,10 @@ type Config struct {
 	Admin        string
 	PasswordFile string // of that account; "": what Admin or the environment says
 
+	Credential string // what sessions log in with: CredentialPassword and its like
+	Sign       Signer // of client certificates, where Credential asks for them
+	Writable   bool   // sessions may write at any time; else only what says that it does, once it was admitted
+
 	Databases []string // that may be asked for; the first is the default. Empty: that of Admin
 	Logins    []string // roles that a session may be; the first is the default
 
@@ -51,6 +55,7 @@ type Config struct {
 	Parser    Parser
 	Masks     *mask.Engine
 	TokenKey  []byte      // of style token, at least 16 bytes where a column has it
+	ShownRows int         // of each result, in what a player shows; 0: the first 10
 	TLS       *tls.Config // towards clients; nil: plain, inside the SSH tunnel
 	Psql      bool        // sessions of psql on the gate, in a sandbox
 	Log       *slog.Logger
@@ -88,6 +93,9 @@ func New(c Config) (*Target, error) {
 	if c.Parser == nil || c.Masks == nil {
 		return nil, errors.New("postgres: no parser or no masks")
 	}
+	if c.ShownRows < 0 || c.ShownRows > MaxShownRows {
+		return nil, fmt.Errorf("%d rows of each result cannot be shown: at most %d can", c.ShownRows, MaxShownRows)
+	}
 	admin, err := pgconn.ParseConfig(c.Admin)
 	if err != nil {
 		return nil, errors.New("the admin's connection string cannot be read") // err may quote it
@@ -97,7 +105,10 @@ func New(c Config) (*Target, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the admin's password: %w", err)
 		}
-		admin.Password = strings.TrimRight(string(text), "\r\n")
+		admin.Password = adminPassword(text)
+	}
+	if err := c.checkCredential(admin); err != nil {
+		return nil, err
 	}
 	if len(c.Databases) == 0 {
 		c.Databases = []string{admin.Database}

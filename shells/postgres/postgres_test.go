@@ -144,6 +144,12 @@ type gate struct {
 // start makes a database with setup in it, and a proxy to it.
 func start(t *testing.T, setup string, g *guard, protected ...Protected) *gate {
 	t.Helper()
+	return startAs(t, setup, g, Config{Protected: protected})
+}
+
+// startAs is start with a configuration of which the rest is filled in.
+func startAs(t *testing.T, setup string, g *guard, c Config) *gate {
+	t.Helper()
 	database := strings.ToLower(strings.NewReplacer("/", "_", "#", "_", "-", "_").Replace(t.Name()))
 	exec(t, "postgres", "create database "+database)
 	exec(t, database, `do $$ begin if not exists (select from pg_roles where rolname = 'app') then create role app; create role boss; end if; end $$;
@@ -154,10 +160,9 @@ func start(t *testing.T, setup string, g *guard, protected ...Protected) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	target, err := New(Config{
-		Name: "db", Gate: t.Name(), Admin: server.URL(database), Databases: []string{database}, Logins: []string{"app", "boss"},
-		Parser: parser, Masks: engine, Protected: protected, TokenKey: []byte("0123456789abcdef"), TLS: testTLS(t),
-	})
+	c.Name, c.Gate, c.Admin, c.Databases, c.Logins = "db", t.Name(), server.URL(database), []string{database}, []string{"app", "boss"}
+	c.Parser, c.Masks, c.TokenKey, c.TLS = parser, engine, []byte("0123456789abcdef"), testTLS(t)
+	target, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

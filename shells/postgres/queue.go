@@ -29,6 +29,9 @@ type expected struct {
 	refusal []byte    // it was sent to fail: the client gets this ErrorResponse
 	code    string    // SQLSTATE in refusal
 	hidden  bool      // the gate sent it for itself
+	own     bool      // and a statement of its own; see access.go
+	quiet   bool      // which is no part of a pipeline of the client's
+	must    bool      // and has to succeed
 	text    string    // of what was refused or tried, for the record
 	sync    *expected // of a trial: the Sync behind it
 	known   chan bool // of a trial: told whether the server knows the text
@@ -40,6 +43,7 @@ type expected struct {
 	ops     []*operation // Query: one for each statement. Execute: one
 	at      int          // of ops, the one whose answer comes next
 	copying bool         // the server takes data for it
+	called  *function    // it is a call by the fastpath protocol
 }
 
 // op is what the server works at, or nil when that cannot be told.
@@ -149,10 +153,20 @@ func (s *session) settle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.queue) > 0 && !s.ended {
-		if s.queue[0].copying {
+		if s.queue[0].copying && !s.copyEnds() {
 			return false
 		}
 		s.moved.Wait()
 	}
 	return !s.ended
+}
+
+// copyEnds tells whether the client has sent all data that it has, with mu held.
+func (s *session) copyEnds() bool {
+	for _, e := range s.queue {
+		if e.kind == owedCopyEnd {
+			return true
+		}
+	}
+	return false
 }

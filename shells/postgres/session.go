@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,7 +33,8 @@ type session struct {
 	role    string // the one made for it
 	key     cancelKey
 	server  net.Conn
-	secret  []byte // of the server's, for cancel requests
+	secret  []byte      // of the server's, for cancel requests
+	tls     *tls.Config // of the server's, where it has it
 	catalog *catalog
 	guarded bool // the target has protected columns
 	clear   bool // the client sees clear text
@@ -51,6 +53,8 @@ type session struct {
 	prepared map[string]*prepared
 	portals  map[string]*portal
 	waiting  context.CancelCauseFunc // of the statement that is held; nil: none
+
+	mode mode
 
 	f frontend
 	b backend
@@ -90,7 +94,8 @@ func (t *Target) Serve(ctx context.Context, c net.Conn, g Guard) error {
 // session lets the client in, logs in to the server, and relays.
 func (t *Target) session(ctx context.Context, cancel context.CancelCauseFunc, start *startup, g Guard) error {
 	s := &session{t: t, guard: g, ctx: ctx, stop: cancel, start: start, prepared: map[string]*prepared{},
-		portals: map[string]*portal{}, guarded: len(t.c.Protected) > 0, asServer: true}
+		portals: map[string]*portal{}, guarded: len(t.c.Protected) > 0, asServer: true,
+		mode: newMode(!t.c.Writable)}
 	s.moved = sync.NewCond(&s.mu)
 	s.in, s.out = newAhead(start.conn), &output{w: start.conn}
 	defer context.AfterFunc(ctx, func() { s.farewell(); start.conn.Close() })()
@@ -140,7 +145,8 @@ func (s *session) open() (*minted, error) {
 // dial logs in. pgconn does what comes before the first ReadyForQuery; then the connection is ours.
 func (s *session) dial(m *minted) error {
 	c := s.t.admin.Copy()
-	c.User, c.Password, c.Database = m.name, m.password, s.db
+	m.configure(c)
+	c.Database = s.db
 	c.RuntimeParams = s.start.settings
 	c.MinProtocolVersion, c.MaxProtocolVersion = "3.0", "3.0"
 	c.OnNotice, c.OnNotification, c.ValidateConnect, c.AfterConnect = nil, nil, nil, nil
@@ -161,13 +167,16 @@ func (s *session) dial(m *minted) error {
 	if err != nil {
 		return fmt.Errorf("log in for the session: %w", err)
 	}
-	s.server, s.secret = h.Conn, h.SecretKey
+	s.server, s.secret, s.tls = h.Conn, h.SecretKey, h.Config.TLSConfig
 	var secret [4]byte
 	rand.Read(secret[:])
 	s.key = cancelKey{h.PID, binary.BigEndian.Uint32(secret[:])}
 	s.t.remember(s)
 	for name, value := range h.ParameterStatuses {
 		s.status(name, value)
+		if name == "default_transaction_read_only" {
+			s.mode.reported, s.mode.lowered, s.mode.wish = true, value == "on", value == "on"
+		}
 		s.b.greeting = message(s.b.greeting, 'S', func(b []byte) []byte { return appendText(appendText(b, name), value) })
 	}
 	return nil

@@ -14,13 +14,24 @@ const (
 	shownBytes = 8192 // of rows of COPY
 )
 
+// And where more rows are asked for: values are cut later, and rows are written a piece at a time.
+const (
+	MaxShownRows = 1_000_000
+	longWidth    = 1000
+	pieceRows    = 500
+	pieceBytes   = 256 << 10
+)
+
 // A transcript is what a player shows of a session: statements, the first rows of what came back as the
 // client saw it masked, and how it ended, much as psql would. It is used by one goroutine.
 type transcript struct {
 	k     *masker
+	limit int // rows of one result; 0: shownRows
 	op    *operation
 	names []string
 	rows  [][]string
+	width []int // of columns, of the piece before
+	size  int   // bytes of rows
 	count int
 	raw   int // bytes of rows of COPY
 	out   bytes.Buffer
@@ -43,12 +54,28 @@ func (t *transcript) statement(op *operation) {
 // begin begins a result.
 func (t *transcript) begin(op *operation, p *plan) {
 	t.statement(op)
-	t.op, t.names, t.rows, t.count, t.raw = op, p.names, t.rows[:0], 0, 0
+	t.op, t.names, t.rows, t.count, t.raw, t.size, t.width = op, p.names, t.rows[:0], 0, 0, 0, nil
+}
+
+// most is how many rows of a result are shown.
+func (t *transcript) most() int {
+	if t.limit <= 0 {
+		return shownRows
+	}
+	return t.limit
+}
+
+// widest is how many characters of a value are shown.
+func (t *transcript) widest() int {
+	if t.most() > shownRows {
+		return longWidth
+	}
+	return shownWidth
 }
 
 // row takes a masked DataRow.
 func (t *transcript) row(m []byte) {
-	if t.count++; t.count > shownRows {
+	if t.count++; t.count > t.most() {
 		return
 	}
 	b := &body{p: m[header:]}
@@ -60,19 +87,24 @@ func (t *transcript) row(m []byte) {
 			row[i] = ""
 			continue
 		}
-		row[i] = cell(v)
+		row[i] = cell(v, t.widest())
+		t.size += len(row[i])
 	}
 	t.rows = append(t.rows, row)
+	if len(t.rows) >= pieceRows || t.size >= pieceBytes {
+		t.table()
+		t.rows, t.size = t.rows[:0], 0
+	}
 }
 
 // wants tells whether the next row is one that is shown.
-func (t *transcript) wants() bool { return t.count < shownRows }
+func (t *transcript) wants() bool { return t.count < t.most() }
 
-// cell is a value as one short line.
-func cell(v []byte) string {
-	long := len(v) > 4*shownWidth
+// cell is a value as one line that is not too long.
+func cell(v []byte, widest int) string {
+	long := len(v) > 4*widest
 	if long {
-		v = v[:4*shownWidth]
+		v = v[:4*widest]
 	}
 	s := strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == utf8.RuneError {
@@ -80,20 +112,27 @@ func cell(v []byte) string {
 		}
 		return r
 	}, string(v))
-	if r := []rune(s); len(r) > shownWidth || long {
-		return string(r[:min(shownWidth, len(r))]) + "..."
+	if r := []rune(s); len(r) > widest || long {
+		return string(r[:min(widest, len(r))]) + "..."
 	}
 	return s
 }
 
 // wantsCopied tells whether the next row of COPY is one that is shown.
-func (t *transcript) wantsCopied() bool { return t.raw <= shownBytes }
+func (t *transcript) wantsCopied() bool {
+	if t.most() > shownRows {
+		return t.count < t.most()
+	}
+	return t.raw <= shownBytes
+}
 
 // copied takes a masked row of COPY.
-func (t *transcript) copied(m []byte) {
-	if t.raw > shownBytes {
+func (t *transcript) copied(op *operation, m []byte) {
+	t.statement(op)
+	if !t.wantsCopied() {
 		return
 	}
+	t.count++
 	p := m[header:]
 	t.raw += len(p)
 	t.out.Write(bytes.ToValidUTF8(p, []byte(".")))
@@ -103,9 +142,11 @@ func (t *transcript) copied(m []byte) {
 func (t *transcript) end(op *operation, tag string) {
 	t.statement(op)
 	if len(t.names) > 0 {
-		t.table()
-		if t.count > shownRows {
-			fmt.Fprintf(&t.out, "(%d rows, %d shown)\n", t.count, shownRows)
+		if len(t.rows) > 0 || t.width == nil {
+			t.table()
+		}
+		if t.count > t.most() {
+			fmt.Fprintf(&t.out, "(%d rows, %d shown)\n", t.count, t.most())
 		} else {
 			fmt.Fprintf(&t.out, "(%d rows)\n", t.count)
 		}
@@ -115,11 +156,15 @@ func (t *transcript) end(op *operation, tag string) {
 	t.names, t.rows, t.count, t.raw = nil, t.rows[:0], 0, 0
 }
 
-// table draws the rows as psql does.
+// table draws the rows as psql does, below a head if they are the first.
 func (t *transcript) table() {
-	width := make([]int, len(t.names))
+	first := t.width == nil
+	if first {
+		t.width = make([]int, len(t.names))
+	}
+	width := t.width
 	for i, n := range t.names {
-		width[i] = utf8.RuneCountInString(cell([]byte(n)))
+		width[i] = max(width[i], utf8.RuneCountInString(cell([]byte(n), shownWidth)))
 	}
 	for _, row := range t.rows {
 		for i, v := range row {
@@ -141,12 +186,14 @@ func (t *transcript) table() {
 		}
 		t.out.WriteByte('\n')
 	}
-	head := make([]string, len(t.names))
-	for i, n := range t.names {
-		head[i] = cell([]byte(n))
+	if first {
+		head := make([]string, len(t.names))
+		for i, n := range t.names {
+			head[i] = cell([]byte(n), shownWidth)
+		}
+		line(head, "|", " ")
+		line(nil, "+", "-")
 	}
-	line(head, "|", " ")
-	line(nil, "+", "-")
 	for _, row := range t.rows {
 		line(row, "|", " ")
 	}

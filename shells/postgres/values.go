@@ -94,6 +94,9 @@ type columnPlan struct {
 
 // planFor decides, column by column. Formats replaces the fields' own, as Bind says; nil keeps them.
 func (k *masker) planFor(columns []field, formats []int16, op *operation, guarded bool) *plan {
+	if op != nil && op.names != nil {
+		k.names = op.names
+	}
 	p := &plan{known: columns != nil, whole: guarded && (op == nil || op.touches), plain: true}
 	for i, f := range columns {
 		c := columnPlan{typ: f.typ, binary: f.format == 1, what: k.shapeOf(f.typ)}
@@ -107,7 +110,7 @@ func (k *masker) planFor(columns []field, formats []int16, op *operation, guarde
 			c.style = originStyle(f, op, p.whole)
 		}
 		c.way = c.wayOf()
-		p.plain = p.plain && c.style == nil && (!c.binary || c.what == shapeText) && f.typ != pgtype.ByteaOID
+		p.plain = p.plain && c.style == nil && (!c.binary && !c.what.holdsHex() || c.what == shapeText) && f.typ != pgtype.ByteaOID
 		p.columns, p.names = append(p.columns, c), append(p.names, f.name)
 	}
 	p.plain = p.plain && p.known
@@ -159,15 +162,33 @@ const (
 	shapeRange
 	shapeMultirange
 	shapeRecord
+	shapePairs   // hstore
+	shapeLexemes // tsvector
+	shapeDomain  // whatever it is made of
 	shapeUnknown
 )
+
+// holdsHex tells whether bytea can stand in the text of a value.
+func (s shape) holdsHex() bool {
+	switch s {
+	case shapeArray, shapeRecord, shapeRange, shapeMultirange, shapeUnknown:
+		return true
+	}
+	return false
+}
 
 // shapeOf knows PostgreSQL's own types.
 func (k *masker) shapeOf(typ uint32) shape {
 	if s, ok := k.shapes[typ]; ok {
 		return s
 	}
+	if typ >= firstUserOID {
+		return k.made(typ).what
+	}
 	s := shapeOf(k.types, typ)
+	if s == shapeUnknown {
+		return k.made(typ).what
+	}
 	k.shapes[typ] = s
 	return s
 }
@@ -175,7 +196,7 @@ func (k *masker) shapeOf(typ uint32) shape {
 func shapeOf(types *pgtype.Map, typ uint32) shape {
 	switch typ {
 	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID, pgtype.QCharOID, pgtype.UnknownOID,
-		pgtype.XMLOID, pgtype.ByteaOID, 2275: // cstring
+		pgtype.XMLOID, pgtype.ByteaOID, 2275, 1790, 194: // cstring, refcursor, pg_node_tree
 		return shapeText
 	case pgtype.JSONOID:
 		return shapeJSON
@@ -187,8 +208,14 @@ func shapeOf(types *pgtype.Map, typ uint32) shape {
 		return shapeNumber
 	case pgtype.BoolOID, pgtype.Int2OID, pgtype.OIDOID, pgtype.XIDOID, pgtype.CIDOID, pgtype.TIDOID, pgtype.DateOID,
 		pgtype.TimeOID, pgtype.TimetzOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.IntervalOID, pgtype.UUIDOID,
-		pgtype.Float4OID, pgtype.Float8OID, 2278, 5069, 3220: // void, xid8, pg_lsn
+		pgtype.Float4OID, pgtype.Float8OID, 2278, 5069, 3220, // void, xid8, pg_lsn
+		pgtype.InetOID, pgtype.CIDROID, pgtype.MacaddrOID, pgtype.Macaddr8OID, pgtype.PointOID, pgtype.LsegOID, pgtype.PathOID,
+		pgtype.BoxOID, pgtype.PolygonOID, pgtype.LineOID, pgtype.CircleOID, pgtype.BitOID, pgtype.VarbitOID, 2970, 5038: // snapshots
 		return shapeHarmless
+	case pgtype.TSVectorOID:
+		return shapeLexemes
+	case 22, 30: // int2vector, oidvector
+		return shapeArray
 	case pgtype.RecordOID:
 		return shapeRecord
 	}
@@ -214,6 +241,7 @@ type masker struct {
 	block  block
 	key    []byte // of tokens
 	types  *pgtype.Map
+	names  *names // the catalog as it was last decided by
 	shapes map[uint32]shape
 	joined []byte
 	looked []byte
@@ -362,6 +390,9 @@ func (k *masker) text(v []byte, typ uint32) []byte {
 	if typ == pgtype.ByteaOID && bytes.HasPrefix(v, []byte(`\x`)) {
 		return k.hexadecimal(v)
 	}
+	if what.holdsHex() {
+		v = k.hexRuns(v)
+	}
 	masked := k.look(v)
 	if bytes.Equal(masked, v) {
 		return v
@@ -398,6 +429,7 @@ func (k *masker) binary(v []byte, typ uint32, depth int) []byte {
 	if depth > maxDepth {
 		return nil
 	}
+	typ = k.baseOf(typ)
 	switch k.shapeOf(typ) {
 	case shapeHarmless:
 		return v
@@ -419,22 +451,15 @@ func (k *masker) binary(v []byte, typ uint32, depth int) []byte {
 	case shapeRecord:
 		return k.record(v, depth)
 	case shapeRange:
-		if t, ok := k.types.TypeForOID(typ); ok {
-			if rc, ok := t.Codec.(*pgtype.RangeCodec); ok {
-				return k.between(v, rc.ElementType.OID, depth)
-			}
-		}
+		return k.between(v, k.elementOf(typ), depth)
 	case shapeMultirange:
-		if t, ok := k.types.TypeForOID(typ); ok {
-			if mc, ok := t.Codec.(*pgtype.MultirangeCodec); ok {
-				return k.multirange(v, mc.ElementType.OID, depth)
-			}
-		}
+		return k.multirange(v, k.elementOf(typ), depth)
+	case shapePairs:
+		return k.pairs(v)
+	case shapeLexemes:
+		return k.lexemes(v)
 	case shapeUnknown:
-		// Enums and citext are text here; what is not is not shown.
-		if utf8.Valid(v) && bytes.IndexFunc(v, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' && r != '\r' || r == 0x7f }) < 0 {
-			return k.text(v, textOID)
-		}
+		return k.unknown(v)
 	}
 	return nil
 }

@@ -227,10 +227,20 @@ type PostgresTarget struct {
 	URL string `yaml:"url"`
 	// PasswordFile holds its password. Without one: PGPASSWORD, or a client certificate.
 	PasswordFile string `yaml:"password_file"`
+	// Credential is what sessions log in with: password (a role made for the session, with a random password),
+	// certificate (such a role, with a client certificate of this gate's authority) or login (the login itself,
+	// with a client certificate; no role is made). Default password.
+	Credential string `yaml:"credential"`
+	// Writable lets sessions write at any time, as far as their role may. Default false: the server refuses
+	// writes but in statements that say that they write, and were admitted.
+	Writable bool `yaml:"writable"`
 	// Databases are all that may be asked for; the first is the default. Empty: that of URL.
 	Databases []string `yaml:"databases"`
 	// Logins are the roles that a session may act as; the first is the default.
 	Logins []string `yaml:"logins"`
+	// RecordedRows are shown of each result when a session is played: masked, as the client saw them. Default 10, at
+	// most 1,000,000.
+	RecordedRows int `yaml:"recorded_rows"`
 	// Protected columns are masked whatever they hold.
 	Protected []ProtectedColumn `yaml:"protected"`
 	// ConnectTimeout bounds each login. Default 10s.

@@ -270,6 +270,14 @@ func (t *PostgresTarget) validate(at string) []problem {
 	if len(t.Logins) == 0 {
 		p.add(at+".logins", "name the roles that sessions may act as", "is empty: sessions could be nobody")
 	}
+	if t.RecordedRows < 0 || t.RecordedRows > 1_000_000 {
+		p.add(at+".recorded_rows", "write 1 to 1000000, or leave it out for 10", "%d is out of bounds", t.RecordedRows)
+	}
+	switch t.Credential {
+	case "", "password", "certificate", "login":
+	default:
+		p.add(at+".credential", `write "password", "certificate" or "login"`, "%q is no credential", t.Credential)
+	}
 	for i, c := range t.Protected {
 		if relation, column := c.Split(); strings.Count(relation, ".") != 1 || column == "" {
 			p.add(fmt.Sprintf("%s.protected[%d].column", at, i), "write SCHEMA.TABLE.COLUMN", "%q names no column", c.Column)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
@@ -36,6 +37,7 @@ func (d *Daemon) openPostgres(t config.Target, out *sshd.Target) error {
 	c := postgres.Config{
 		Name: t.Name, Gate: d.config.Gate.Name, Admin: p.URL, PasswordFile: p.PasswordFile, Databases: p.Databases, Logins: p.Logins,
 		Parser: d.parser, Masks: masks, TLS: d.serverTLS(t.Name), Psql: true, Log: d.log, ConnectTimeout: p.ConnectTimeout.D(),
+		Credential: p.Credential, Sign: d.signSession(t.Name), Writable: p.Writable, ShownRows: p.RecordedRows,
 	}
 	if c.TokenKey, err = tokenKey(d.config.Masking.TokenKeyFile); err != nil {
 		return err
@@ -60,6 +62,13 @@ func (d *Daemon) openPostgres(t config.Target, out *sshd.Target) error {
 		d.log.Warn("roles of a former run were not swept", "target", t.Name, "error", err)
 	}
 	return nil
+}
+
+// signSession certifies keys of sessions for a target's roles.
+func (d *Daemon) signSession(target string) postgres.Signer {
+	return func(ctx context.Context, key crypto.PublicKey, role string, validity time.Duration) ([][]byte, error) {
+		return d.authority.SignClient(ctx, key, certs.Client{Name: role, Validity: validity, KeyID: target + "/" + role})
+	}
 }
 
 func tokenKey(file string) ([]byte, error) {
