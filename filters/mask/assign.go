@@ -2,6 +2,7 @@ package mask
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -165,6 +166,9 @@ func (a *assign) isSet(i int) bool {
 	for k := 0; k < 48 && i > 0 && isKeyByte(b[i-1]); k++ {
 		i--
 	}
+	if i < 2 || b[i-1] != ' ' || !setterEnds[b[i-2]] {
+		return false
+	}
 	for _, word := range setters {
 		if bytes.HasSuffix(b[:i], word) && (i == len(word) || !isWord(b[i-len(word)-1])) {
 			return true
@@ -175,6 +179,11 @@ func (a *assign) isSet(i int) bool {
 
 // setters are what stands before such a name. The values of #define, the one that ends in e, are in quotes.
 var setters = [][]byte{[]byte("setenv "), []byte("setx "), []byte("ENV "), []byte("set -x "), []byte("set -gx "), []byte("set -Ux "), []byte("#define ")}
+
+// setterEnds are their last bytes.
+var setterEnds = setOf(func(c byte) bool {
+	return slices.ContainsFunc(setters, func(w []byte) bool { return w[len(w)-2] == c })
+})
 
 // readSeparator reads what stands between the name and the value.
 func (a *assign) readSeparator() bool {
@@ -488,11 +497,16 @@ func (a *assign) quotedSecret(v []byte, q byte) bool {
 	case keyAuth:
 		return len(v) >= 12 && len(v)%4 == 0 && span(v, 0, clB64, len(v)) == len(v) && mixedKinds(v) >= 2
 	case keyPassword, keyIdentify:
-		return !blank || a.flag || a.quoted || lower(a.key[len(a.key)-1]) == 'e'
+		return !blank || a.flag || a.quoted || a.isEnv() || lower(a.key[len(a.key)-1]) == 'e'
 	case keyWeak:
 		return !blank && len(v) >= 4
 	}
 	return !blank && looksMade(v)
+}
+
+// isEnv says whether it is NAME='value' of a shell or a .env.
+func (a *assign) isEnv() bool {
+	return !a.spaced && !a.colon && bytes.Equal(a.key, bytes.ToUpper(a.key)) && a.i > 0
 }
 
 // headerValue reads the value of an Authorization header: a scheme, a blank and the credentials, or these
@@ -626,6 +640,9 @@ func (a *assign) bareSecret(v []byte, next byte, end int) bool {
 	case keyWeak:
 		return len(v) >= 6 && mixedKinds(v) >= 2 && !a.spaced
 	case keySecret:
+		if a.isFlag(a.start) && len(v) >= 8 && hasDigit(v) && mixedKinds(v) >= 2 && v[0] != '/' && v[0] != '.' {
+			return true
+		}
 		return looksMade(v) && (!a.spaced || !isName(v))
 	}
 	name := isName(v)

@@ -2,6 +2,7 @@ package mask
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -28,8 +29,14 @@ var flagRules = []flagRule{
 	{'P', strings.Fields("unzip zip sqlcmd bcp"), true, true, "", 0},
 	{'k', strings.Fields("openssl"), false, true, "enc", 0},
 	{'u', strings.Fields("curl"), true, true, "", ':'},
+	{'U', strings.Fields("curl"), true, true, "", ':'},
 	{'U', strings.Fields("smbclient rpcclient smbget"), true, true, "", '%'},
 }
+
+// flagLetters are the flags of flagRules.
+var flagLetters = setOf(func(c byte) bool {
+	return slices.ContainsFunc(flagRules, func(r flagRule) bool { return r.flag == c })
+})
 
 func commandDetector() *detector {
 	letters := setOf(func(c byte) bool { return is(c, clAlpha) })
@@ -37,7 +44,7 @@ func commandDetector() *detector {
 		name: "command-password", version: 1, last4: false,
 		anchors: []anchor{
 			{laneEmail, [4]*[256]bool{bytesOf(" "), bytesOf("-"), letters, setAny}}, // where anything can follow anyway
-			anchorOf(laneText, " --u"), anchorOf(laneText, " /p:"), anchorFold(laneKeyword, "echo"),
+			anchorOf(laneText, " --u"), anchorOf(laneText, " --p"), anchorOf(laneText, " /p:"), anchorFold(laneKeyword, "echo"),
 		},
 		find: findCommand,
 	}
@@ -65,39 +72,56 @@ func findCommand(w *window, i int) match {
 		if command := commandBefore(b, i); !bytes.Contains(command, []byte("freerdp")) && !bytes.Contains(command, []byte("mstsc")) {
 			return match{}
 		}
-		return wordValue(w, i+4, 0)
+		return wordValue(w, i+4, 0, true)
 	}
 	flag, v := b[i+2], i+3
 	if flag == '-' {
-		const user = " --user"
-		n := min(len(b)-i, len(user))
-		if string(b[i:i+n]) != user[:n] || n < len(user) && w.final {
+		long := " --user"
+		if i+3 < len(b) && b[i+3] == 'p' {
+			long = " --proxy-user"
+		}
+		n := min(len(b)-i, len(long))
+		if string(b[i:i+n]) != long[:n] || n < len(long) && w.final {
 			return match{}
 		}
-		if n < len(user) {
+		if n < len(long) {
 			return undecided(len(b), len(b), len(b))
 		}
-		flag, v = 'u', i+len(user)
-	} else if v < len(b) && is(b[v], clAlpha) && bytes.HasSuffix(firstWord(commandBefore(b, i)), []byte("curl")) {
-		for v < len(b) && v-i < 10 && is(b[v], clAlpha) && flag != 'u' { // -sSu
-			flag = b[v]
-			v++
+		flag, v = 'u', i+len(long)
+	} else if u := joinedUser(b, v); u > v && bytes.HasSuffix(firstWord(commandBefore(b, i)), []byte("curl")) { // -sSu
+		if u == len(b) && b[u-1] != 'u' && !w.final {
+			return undecided(u, u, u)
 		}
-		if v == len(b) && flag != 'u' && !w.final {
-			return undecided(v, v, v)
-		}
+		flag, v = b[u-1], u
 	}
 	return findFlag(w, i, flag, v)
 }
 
+// joinedUser returns the end of the letters of flags from b[v] on: after the first u among them, or where b ends; v if there is
+// neither.
+func joinedUser(b []byte, v int) int {
+	for u := v; u < v+7; u++ {
+		switch {
+		case u >= len(b):
+			return u
+		case !is(b[u], clAlpha) || b[v-1] == 'u':
+			return v
+		case b[u] == 'u':
+			return u + 1
+		}
+	}
+	return v
+}
+
 // findFlag looks for the value of a flag, which goes on or ends before b[v].
 func findFlag(w *window, i int, flag byte, v int) match {
+	if !flagLetters[flag] {
+		return match{}
+	}
 	b := w.b
+	command := commandBefore(b, i)
 	for _, r := range flagRules {
-		if r.flag != flag {
-			continue
-		}
-		if !r.knows(commandBefore(b, i)) {
+		if r.flag != flag || !r.knows(command) {
 			continue
 		}
 		if v >= len(b) {
@@ -106,6 +130,7 @@ func findFlag(w *window, i int, flag byte, v int) match {
 			}
 			return undecided(v, len(b), len(b))
 		}
+		joined := r.joined && b[v] != ' ' && b[v] != '='
 		switch {
 		case b[v] == ' ' || b[v] == '=':
 			if !r.apart {
@@ -115,7 +140,7 @@ func findFlag(w *window, i int, flag byte, v int) match {
 		case !r.joined:
 			return match{}
 		}
-		return wordValue(w, v, r.after)
+		return wordValue(w, v, r.after, joined)
 	}
 	return match{}
 }
@@ -158,8 +183,9 @@ func (r *flagRule) knows(command []byte) bool {
 
 var wordEnds = setOf(func(c byte) bool { return c <= ' ' || c == 0x7f || strings.IndexByte("\"'`;&|)<>", c) >= 0 })
 
-// wordValue is the word of a command line from b[v] on, without quotes; with after only what follows it.
-func wordValue(w *window, v int, after byte) match {
+// wordValue is the word of a command line from b[v] on, without quotes; with after only what follows it. Where it is not joined
+// to its flag, the word for it may be meant, as manuals write.
+func wordValue(w *window, v int, after byte, joined bool) match {
 	b := w.b
 	quote := byte(0)
 	if v < len(b) && (b[v] == '\'' || b[v] == '"') {
@@ -184,7 +210,7 @@ func wordValue(w *window, v int, after byte) match {
 		return undecided(from, from, from)
 	}
 	value := b[from:end]
-	if !seen || from < w.floor || len(value) < 2 || value[0] == '-' || isPlaceholder(value) || wordNames[string(value)] || value[0] == '$' && quote != '\'' {
+	if !seen || from < w.floor || len(value) < 2 || value[0] == '-' || isPlaceholder(value) || !joined && wordNames[string(value)] || value[0] == '$' && quote != '\'' {
 		return match{}
 	}
 	return found(from, from, end)

@@ -13,6 +13,12 @@ import (
 const credentialLines = `
 export DB_PASSWORD=«hunter2»
 export DB_PASSWORD="«hunter2»"
+export PGPASSWORD='«hunter2 of jane»'
+tool --api-key «abcdef123456» x
+tool -token=«abcdef123456»
+mysql -uroot -p«hunter2» shop
+curl --proxy-user jane:«hunter2» https://x
+curl -U jane:«hunter2» https://x
 export DB_PASSWORD='«hunter2»'
 DB_PASS=«hunter2x9»
 set PASSWORD=«hunter2»
@@ -227,6 +233,7 @@ func checkCredential(t *testing.T, e *Engine, before, v, after string) {
 	if !strings.HasPrefix(out, before) || !strings.HasSuffix(out, after) || len(out) != len(in) {
 		t.Errorf("what stands beside the value changed:\n%q\n%q", in, out)
 	}
+	everyCut(t, e, StreamOptions{}, in, out)
 }
 
 // privateKeys are private keys in every armour; lines of the body are marked with a leading tilde.
@@ -274,6 +281,7 @@ func TestPrivateKeysInEveryArmour(t *testing.T) {
 			if !strings.HasSuffix(out, "after\n") || !strings.Contains(out, "END") || strings.Count(in, "\n") != strings.Count(out, "\n") || len(in) != len(out) {
 				t.Errorf("what stands beside the key changed:\n%s\n%s", in, out)
 			}
+			everyCut(t, e, StreamOptions{}, in, out)
 		}
 	}
 }

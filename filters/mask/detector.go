@@ -161,9 +161,9 @@ func builtin() []*detector {
 
 // Lanes of the filter, see [Engine.next]. Anchors that share one should have little in common.
 const (
-	laneNumber   = iota // a byte that is no word's and three digits, see mayBeNumber
+	laneNumber   = iota // a byte that is no word's and a number, see mayBeNumber
 	laneEmail           // second pair: anything
-	laneIBAN            // second pair: digits, or one and a separator; see mayBeIBAN
+	laneIBAN            // a country and two digits, see mayBeIBAN
 	laneToken           // prefixes of four bytes
 	laneAssign          // keywords of assignments, see mayBeKey
 	laneKeyword         // keywords of the other detectors

@@ -30,6 +30,9 @@ func seeds(f *testing.F) {
 	for _, vs := range vendorExamples() {
 		f.Add([]byte(vs[0]), uint64(2))
 	}
+	for line := range strings.Lines(privateKeys) {
+		f.Add([]byte(strings.NewReplacer("¶", "\n", "~", strings.Repeat("MIIEpAIBAAKCAQEA", 4)).Replace(line)), uint64(8))
+	}
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 50 {
 		text, _ := corpus.Labelled(r, 5)

@@ -9,7 +9,7 @@ func ibanDetector() *detector {
 		name: "iban", version: 1,
 		anchors: ibanAnchors(),
 		find:    findIBAN,
-		keep:    bytesOf(" -"),
+		keep:    setOf(func(c byte) bool { return numberGlue(c) || c >= 0x80 }),
 		last4:   true,
 		norm: func(dst, v []byte) []byte {
 			for _, c := range v {
@@ -92,10 +92,16 @@ func findIBAN(w *window, i int) match {
 			return undecided(s, min(s+4, len(b)), min(s+4, len(b)))
 		}
 		c := b[t]
-		if n >= 4 && n%4 == 0 && (c == ' ' || c == '-') && (sep == c || sep == 0 && n == 4) && b[t-1] != c {
-			sep = c
-			t++
-			continue
+		if n >= 4 && n%4 == 0 && (sep == 0 && n == 4 || sep != 0 && b[t-1] != sep) {
+			k, cut := glueAt(b, t)
+			if cut && !w.final {
+				return undecided(s, s+4, s+4)
+			}
+			if k > 0 && (sep == 0 || b[t+k-1] == sep) {
+				sep = b[t+k-1]
+				t += k
+				continue
+			}
 		}
 		if sep != 0 && n%4 == 0 && b[t-1] != sep || !ibanChar(shape, n, c) {
 			return match{}

@@ -85,8 +85,9 @@ const (
 // An Engine is a compiled set of detectors. It is immutable and safe for concurrent use.
 type Engine struct {
 	filter    [1 << 16]uint16 // see next
-	table     [1 << 16]uint8  // first pair of an anchor to index into groups; 0: none
-	groups    [][]*detector
+	table     [1 << 16]uint16 // first pair of an anchor to index into groups; 0: none
+	groups    [][]member
+	probe     *probe      // nil where there is none; see next
 	starts    [256]bool   // bytes that an operator's own value can start with
 	detectors []*detector // index is detector.id
 	style     Style
@@ -131,6 +132,9 @@ func New(c Config) (*Engine, error) {
 		return nil, err
 	}
 	e.install(append(own, chosen...))
+	if probing {
+		e.probe = newProbe(own)
+	}
 	return e, nil
 }
 
@@ -205,21 +209,43 @@ func namesOf(ds []*detector) []string {
 	return out
 }
 
+// A member of a group is a detector, and what has to follow the pair of bytes: the rest of its anchors.
+type member struct {
+	d    *detector
+	rest []rest
+}
+
+type rest [2]*[256]bool
+
+// at says whether one of the anchors is at b[i], as far as b goes.
+func (a *member) at(b []byte, i int) bool {
+	for _, r := range a.rest {
+		if (i+2 >= len(b) || r[0][b[i+2]]) && (i+3 >= len(b) || r[1][b[i+3]]) {
+			return true
+		}
+	}
+	return false
+}
+
 // install numbers the detectors and builds the tables that find their anchors. Where two detectors
 // share an anchor, the one that comes first is asked first.
 func (e *Engine) install(ds []*detector) {
-	e.groups = [][]*detector{nil}
-	sets := map[string]uint8{"": 0}
-	members := make([]string, 1<<16) // indices into ds, as pairs of bytes
+	e.groups = [][]member{nil}
+	sets := map[string]uint16{"": 0}
+	members := make([]string, 1<<16) // for every pair of bytes: the anchors it begins, as detectors and rests
+	var rests []rest
 	for i, d := range ds {
 		d.id = i
 		for _, a := range d.anchors {
 			lane := uint16(1) << a.lane
+			n := slices.IndexFunc(rests, func(r rest) bool { return *r[0] == *a.at[2] && *r[1] == *a.at[3] })
+			if n < 0 {
+				n, rests = len(rests), append(rests, rest{a.at[2], a.at[3]})
+			}
+			one := string([]byte{byte(i >> 8), byte(i), byte(n >> 8), byte(n)})
 			a.pairs(0, func(k int) {
 				e.filter[k] |= lane
-				if m := members[k]; m == "" || m[len(m)-2:] != pack(i) {
-					members[k] += pack(i)
-				}
+				members[k] += one
 			})
 			for c := range 256 {
 				e.starts[c] = e.starts[c] || a.lane == laneOperator && a.at[0][c] && c >= ' ' && !is(byte(c), clLocal) && c != '"'
@@ -231,31 +257,26 @@ func (e *Engine) install(ds []*detector) {
 	for k, m := range members {
 		g, ok := sets[m]
 		if !ok {
-			g = e.group(ds, m)
+			g = e.group(m, rests)
 			sets[m] = g
 		}
 		e.table[k] = g
 	}
 }
 
-func pack(i int) string { return string([]byte{byte(i >> 8), byte(i)}) }
-
-// group makes the group of the packed members m. There are at most 255; whatever is beyond shares one
-// group of everybody, which is slower and just as right.
-func (e *Engine) group(ds []*detector, m string) uint8 {
-	if len(e.groups) == 255 {
-		e.groups = append(e.groups, ds)
-		return 255
-	}
-	if len(e.groups) > 255 {
-		return 255
-	}
-	var g []*detector
-	for j := 0; j < len(m); j += 2 {
-		g = append(g, ds[int(m[j])<<8|int(m[j+1])])
+// group makes the group of the members m. There is one for every pair of bytes at most.
+func (e *Engine) group(m string, rests []rest) uint16 {
+	var g []member
+	for ; m != ""; m = m[4:] {
+		d, r := e.detectors[int(m[0])<<8|int(m[1])], rests[int(m[2])<<8|int(m[3])]
+		if n := len(g); n > 0 && g[n-1].d == d {
+			g[n-1].rest = append(g[n-1].rest, r)
+			continue
+		}
+		g = append(g, member{d, []rest{r}})
 	}
 	e.groups = append(e.groups, g)
-	return uint8(len(e.groups) - 1)
+	return uint16(len(e.groups) - 1)
 }
 
 // Info describes a built-in detector.

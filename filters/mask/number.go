@@ -12,10 +12,37 @@ func cardDetector() *detector {
 		name: "card", version: 1,
 		anchors: afterAny(anchor{laneNumber, [4]*[256]bool{setNonWord, bytesOf("12345689"), setDigit, setDigit}}),
 		find:    findCard,
-		keep:    bytesOf(" -."),
+		keep:    setOf(func(c byte) bool { return numberGlue(c) || c >= 0x80 }),
 		last4:   true,
 		norm:    digitsOf,
 	}
+}
+
+// numberGlue says whether c can stand between the groups of a number.
+func numberGlue(c byte) bool { return c == ' ' || c == '-' || c == '.' }
+
+// glueAt is the length of what can stand between groups at b[i]: one of these, or a blank or dash that does not break a line
+// (U+00A0, U+2007, U+2011, U+2013, U+202F). Cut says that b ends in it.
+func glueAt(b []byte, i int) (n int, cut bool) {
+	switch c := b[i]; {
+	case numberGlue(c):
+		return 1, false
+	case c == 0xc2:
+		if i+1 >= len(b) {
+			return 0, true
+		}
+		if b[i+1] == 0xa0 {
+			return 2, false
+		}
+	case c == 0xe2:
+		if i+1 >= len(b) || b[i+1] == 0x80 && i+2 >= len(b) {
+			return 0, true
+		}
+		if b[i+1] == 0x80 && (b[i+2] == 0x87 || b[i+2] == 0x91 || b[i+2] == 0x93 || b[i+2] == 0xaf) {
+			return 3, false
+		}
+	}
+	return 0, false
 }
 
 // A digitRun is a number as it is written: digits in groups with one kind of separator between them.
@@ -25,7 +52,7 @@ type digitRun struct {
 	n      int               // digits
 	groups [8]struct{ n, size int }
 	ng     int
-	sep    byte // 0: one group
+	sep    byte // the last byte of it; 0: one group
 	cut    bool // the window ended before the run did
 	closed bool // it did so after a separator
 }
@@ -49,18 +76,19 @@ func (r *digitRun) read(b []byte, s int) {
 			r.cut = true
 			return
 		}
-		if c := b[i]; c != ' ' && c != '-' && c != '.' || r.sep != 0 && c != r.sep || size >= cardMin {
+		if size >= cardMin {
 			return
 		}
-		if i+1 >= len(b) {
+		k, cut := glueAt(b, i)
+		if cut || k > 0 && i+k >= len(b) {
 			r.cut, r.closed = true, true
 			return
 		}
-		if !is(b[i+1], clDigit) {
+		if k == 0 || r.sep != 0 && b[i+k-1] != r.sep || !is(b[i+k], clDigit) {
 			return
 		}
-		r.sep, size = b[i], 0
-		i++
+		r.sep, size = b[i+k-1], 0
+		i += k
 	}
 }
 
@@ -79,8 +107,12 @@ func findCard(w *window, i int) match {
 	var r digitRun
 	r.read(b, s)
 	show := r.end[min(r.n, cardPublic)-1]
-	for show < len(b) && (b[show] == ' ' || b[show] == '-' || b[show] == '.') {
-		show++
+	for show < len(b) {
+		k, _ := glueAt(b, show)
+		if k == 0 {
+			break
+		}
+		show += k
 	}
 	if !cardViable(&r) || afterNumber(b, i, w) {
 		return match{}
@@ -119,7 +151,7 @@ func cardStarts(b []byte, s int) bool {
 	if is(b[s+4], clDigit) {
 		return true
 	}
-	return (b[s+4] == ' ' || b[s+4] == '-' || b[s+4] == '.') && is(b[s+5], clDigit)
+	return numberGlue(b[s+4]) && is(b[s+5], clDigit) || b[s+4] >= 0x80
 }
 
 // printed says whether the groups up to g are ones that cards are printed in.
@@ -243,7 +275,9 @@ var brands = []brand{
 	{4, 4903, 4905, lengths(18), "Switch"},
 	{4, 4911, 4911, lengths(18), "Switch"},
 	{4, 4936, 4936, lengths(18), "Switch"},
-	{4, 6333, 6333, lengths(16, 18, 19), "Switch"},
+	{3, 633, 633, lengths(16, 18, 19), "Switch, Solo"},
+	{3, 636, 636, lengths(16, 17, 18, 19), "InterPayment"},
+	{2, 67, 67, lengths(16, 18, 19), "Maestro"},
 	{2, 51, 55, lengths(16), "Mastercard"},
 	{4, 2221, 2720, lengths(16), "Mastercard"},
 	{2, 34, 34, lengths(15), "American Express"},
@@ -273,8 +307,6 @@ var brands = []brand{
 	{4, 6759, 6759, lengths(12, 13, 14, 15, 16, 17, 18, 19), "Maestro UK"},
 	{4, 6761, 6763, lengths(12, 13, 14, 15, 16, 17, 18, 19), "Maestro"},
 	{4, 6771, 6771, lengths(12, 13, 14, 15, 16, 17, 18, 19), "Maestro, Laser"},
-	{4, 6767, 6767, lengths(16, 18, 19), "Solo"},
-	{4, 6334, 6334, lengths(16, 18, 19), "Solo"},
 	{2, 56, 58, lengths(12, 16, 18, 19), "Maestro"},
 	{2, 50, 50, lengths(16, 18, 19), "Maestro, Elo, Verve, RuPay, Dankort"},
 	{2, 60, 60, lengths(16), "RuPay, Hipercard, Discover"},

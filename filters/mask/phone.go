@@ -10,8 +10,8 @@ func phoneDetector() *detector {
 		{laneKeyword, [4]*[256]bool{bytesOf("nrt"), bytesOf("("), setDigit, setDigit}},
 		{laneKeyword, [4]*[256]bool{setNonWord, bytesOf("+"), bytesOf("123456789"), bytesOf("0123456789 -.(")}},
 		{laneKeyword, [4]*[256]bool{setNonWord, bytesOf("("), setDigit, setDigit}},
-		{laneIBAN, [4]*[256]bool{setNonWord, bytesOf("0"), bytesOf("123456789"), bytesOf(" .-")}},
-		{laneIBAN, [4]*[256]bool{bytesOf("nrt"), bytesOf("0"), bytesOf("123456789"), bytesOf(" .-")}},
+		{laneNumber, [4]*[256]bool{setNonWord, bytesOf("0"), bytesOf("123456789"), bytesOf(" .-")}},
+		{laneNumber, [4]*[256]bool{bytesOf("nrt"), bytesOf("0"), bytesOf("123456789"), bytesOf(" .-")}},
 	}
 	for _, k := range phoneLabels {
 		a := anchorFold(laneKeyword, k)
@@ -87,7 +87,25 @@ var phoneShapes = indexShapes(`NddSNddSdddd|-.
 0MdSddddddd|-/
 0MdSdddddddd|-/
 0MdSddddddd|/
-1MdSddddSdddd|- `)
+1MdSddddSdddd|- 
+0MdSdddSddSdd| -
+0Md-ddd dd dd|
+0MSdddSddSdd| -
+0MSdddSdddd| -
+0MdSdddSdddd| -
+0Md-ddd dddd|
+0Md dddd-dddd|
+0MddSddSddSdd| -
+0MddSdddSddSdd| -
+0MddSdddSddd| -
+0MddSddddSdddd|-
+0Mdd ddddddd|
+0MddddSddddd| -
+06Sdddddddd| -
+(0M) dddd dddd|
+(0M) dddd-dddd|
+(Mdd) ddd-dd-dd|
+Mdd ddd-dd-dd|`)
 
 // A phoneShape is a way of writing.
 type phoneShape struct {
@@ -116,7 +134,7 @@ func leadOf(shape string) int {
 	if shape[0] == '(' {
 		return 0
 	}
-	if k := strings.IndexAny(shape, "S-"); k >= 0 {
+	if k := strings.IndexAny(shape, "S- "); k >= 0 {
 		return k
 	}
 	return len(shape)
@@ -160,7 +178,7 @@ func findPhone(w *window, i int) match {
 }
 
 // afterPhoneDigit says whether what comes after b[i] is the rest of a longer number, date, time or address. It is none
-// after the long-distance prefix, and after the name of a file and the number of a line.
+// after the long-distance prefix, 1 or Russia's 8, and after the name of a file and the number of a line.
 func afterPhoneDigit(b []byte, i int) bool {
 	if i < 2 || !is(b[i-1], clDigit) {
 		return false
@@ -169,7 +187,7 @@ func afterPhoneDigit(b []byte, i int) bool {
 	case '.', '/':
 		return true
 	case '-', ' ':
-		return b[i-1] != '1' || inWord(b, i-1)
+		return b[i-1] != '1' && b[i-1] != '8' || inWord(b, i-1)
 	case ':':
 		k := i - 1
 		for k > 0 && i-k < 8 && is(b[k-1], clDigit) {

@@ -30,19 +30,47 @@ func (a anchor) pairs(k int, f func(pair int)) {
 // value that it stands in, or is the newline before it. Where nothing is found in a value, [Stream] would not change
 // it alone, unless it has escape sequences, which Next knows nothing of.
 func (e *Engine) Next(b []byte, i int) int {
-	if i = e.next(b, i); i+1 >= len(b) {
+	if i = e.plainNext(b, i); i+1 >= len(b) {
 		return len(b)
 	}
 	return i
 }
 
-// next returns the first place at or after i where an anchor may be, or len(b)-1 if there is none.
+// next returns the first place at or after i where an anchor may be, or len(b)-1 if there is none. Where m has marks it only
+// looks at those.
+func (e *Engine) next(b []byte, i int, m *marks) int {
+	for i >= m.from && i < m.to {
+		k := i - m.from
+		w := m.bits[k/probeBlock] >> (k % probeBlock)
+		if w == 0 {
+			i += probeBlock - k%probeBlock
+			continue
+		}
+		i += bits.TrailingZeros64(w)
+		if lanes := e.lanes(b, i); lanes != 0 && worth(b, i, lanes) {
+			return i
+		}
+		i++
+	}
+	return e.plainNext(b, i)
+}
+
+// lanes are those of which an anchor may be at b[i].
+func (e *Engine) lanes(b []byte, i int) uint8 {
+	lanes := e.filter[binary.LittleEndian.Uint16(b[i:])]
+	if i+4 <= len(b) {
+		lanes &= e.filter[binary.LittleEndian.Uint16(b[i+2:])] >> 8
+	}
+	return uint8(lanes)
+}
+
+// plainNext is next by the filter alone.
 //
 // The filter has for every pair of bytes eight lanes low, set where the pair can be the first two bytes of
 // an anchor, and eight lanes high, set where it can be the last two. An anchor may be where the low lanes of
 // one pair meet the high lanes of the pair two bytes on. Where the bytes end before an anchor does, its first
 // pair is enough.
-func (e *Engine) next(b []byte, i int) int {
+func (e *Engine) plainNext(b []byte, i int) int {
 	t := &e.filter
 	for i+12 <= len(b) {
 		x := four(t, b[i:i+8])
@@ -62,7 +90,7 @@ func (e *Engine) next(b []byte, i int) int {
 		}
 	}
 	for ; i+3 < len(b); i++ {
-		if t[binary.LittleEndian.Uint16(b[i:])]&(t[binary.LittleEndian.Uint16(b[i+2:])]>>8)&0xff != 0 {
+		if lanes := e.lanes(b, i); lanes != 0 && worth(b, i, lanes) {
 			return i
 		}
 	}
@@ -89,8 +117,8 @@ func worth(b []byte, i int, lanes uint8) bool {
 		lanes&(1<<laneAssign) != 0 && mayBeKey(b, i)
 }
 
-// mayBeNumber looks at the three digits at b[s]: what stands before and after them, how many they are and the first
-// four.
+// mayBeNumber looks at the three digits at b[s], or at a trunk zero, a digit and a separator: what stands before and after
+// them, how many they are and the first four. [numbers] has the same rules.
 func mayBeNumber(b []byte, s int) bool {
 	if s+cardMin+1 >= len(b) {
 		return true
@@ -100,6 +128,9 @@ func mayBeNumber(b []byte, s int) bool {
 	}
 	if b[s-1] == '.' && s > 1 && is(b[s-2], clDigit) { // decimals, addresses, versions
 		return false
+	}
+	if !is(b[s+2], clDigit) {
+		return b[s] == '0' && numberSep[b[s+2]] && is(b[s+3], clDigit) && is(b[s+4], clDigit) && !afterPhoneDigit(b, s-1)
 	}
 	c := b[s+3]
 	if !is(c, clDigit) {
@@ -116,16 +147,11 @@ func mayBeNumber(b []byte, s int) bool {
 	for n < cardMin && is(b[s+n], clDigit) {
 		n++
 	}
-	return n == cardMin || (n == 4 || n == cardPublic) && numberSep[b[s+n]] && is(b[s+n+1], clDigit)
+	return n == cardMin || (n == 4 || n == cardPublic) && (b[s+n] >= 0x80 || numberSep[b[s+n]] && is(b[s+n+1], clDigit))
 }
 
-// mayBeIBAN looks at a country and digits, or at a trunk zero, a digit and a separator.
-func mayBeIBAN(b []byte, i int) bool {
-	if is(b[i], clAlpha) {
-		return i == 0 || !inWord(b, i)
-	}
-	return i+5 >= len(b) || numberSep[b[i+3]] && is(b[i+4], clDigit) && is(b[i+5], clDigit)
-}
+// mayBeIBAN looks whether the country at b[i] is a word's.
+func mayBeIBAN(b []byte, i int) bool { return i == 0 || !inWord(b, i) }
 
 // mayBeKey looks whether a keyword of an assignment starts at b[i].
 func mayBeKey(b []byte, i int) bool {

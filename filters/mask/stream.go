@@ -2,6 +2,7 @@ package mask
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash"
 	"slices"
 	"sync"
@@ -31,6 +32,7 @@ type Stream struct {
 	pos   int    // the next anchor to look at
 	floor int    // end of the last match
 	hot   int    // buf[hot:] is masked if time runs out
+	marks marks  // of what is being looked at
 	w     window // of the last look; here so that it is not allocated
 	esc   []byte // an escape that is not complete
 
@@ -78,6 +80,7 @@ func (e *Engine) Stream(o StreamOptions) *Stream {
 func (s *Stream) reset() {
 	s.buf = append(s.buf[:0], '\n')
 	s.out, s.pos, s.floor, s.base = 1, 0, 1, -1
+	s.lines, s.lineStart, s.counted = 0, 0, 0
 	s.table = table{}
 }
 
@@ -183,6 +186,7 @@ func (s *Stream) advance(dst []byte, echoed, final bool) []byte {
 	hold, hot := len(s.buf), len(s.buf)
 	w := &s.w
 	w.b, w.final, w.table = s.buf, final, &s.table
+	s.look()
 	for {
 		if s.run != nil {
 			if dst, hold = s.follow(dst, w); s.run != nil {
@@ -191,7 +195,7 @@ func (s *Stream) advance(dst []byte, echoed, final bool) []byte {
 			}
 			hold = len(s.buf)
 		}
-		s.pos = s.e.next(s.buf, s.pos)
+		s.pos = s.e.next(s.buf, s.pos, &s.marks)
 		if len(s.table.spans) > 0 && s.pos >= s.table.spans[0].from-1 {
 			dst = s.cell(dst)
 			continue
@@ -224,6 +228,15 @@ func (s *Stream) advance(dst []byte, echoed, final bool) []byte {
 	return s.plainTo(dst, hold)
 }
 
+// look marks where anchors may be in what has not been looked at.
+func (s *Stream) look() {
+	if s.e.probe == nil {
+		s.marks.to = 0
+		return
+	}
+	s.marks.look(s.e.probe, s.buf, s.pos)
+}
+
 // cell masks the next field of a row.
 func (s *Stream) cell(dst []byte) []byte {
 	m := s.table.spans[0]
@@ -238,12 +251,14 @@ func (s *Stream) cell(dst []byte) []byte {
 
 // ask asks the detectors of the anchor at i.
 func (s *Stream) ask(w *window, i int) (match, *detector) {
-	for _, d := range s.e.groups[s.e.table[uint16(w.b[i])|uint16(w.b[i+1])<<8]] {
-		if s.off != nil && s.off[d.id] {
+	group := s.e.groups[s.e.table[binary.LittleEndian.Uint16(w.b[i:])]]
+	for k := range group {
+		a := &group[k]
+		if s.off != nil && s.off[a.d.id] || !a.at(w.b, i) {
 			continue
 		}
-		if m := d.find(w, i); m.verdict != no {
-			return m, d
+		if m := a.d.find(w, i); m.verdict != no {
+			return m, a.d
 		}
 	}
 	return match{}, nil
@@ -258,12 +273,12 @@ func (s *Stream) waiting(w *window) (hold, hot int) {
 	if t := s.table.spans; len(t) > 0 {
 		hold, hot = t[0].from, t[0].from
 	}
-	for i := s.pos; i+1 < len(w.b); i = s.e.next(w.b, i+1) {
-		for _, d := range s.e.groups[s.e.table[uint16(w.b[i])|uint16(w.b[i+1])<<8]] {
-			if s.off != nil && s.off[d.id] {
+	for i := s.pos; i+1 < len(w.b); i = s.e.next(w.b, i+1, &s.marks) {
+		for _, a := range s.e.groups[s.e.table[binary.LittleEndian.Uint16(w.b[i:])]] {
+			if s.off != nil && s.off[a.d.id] || !a.at(w.b, i) {
 				continue
 			}
-			switch m := d.find(w, i); m.verdict {
+			switch m := a.d.find(w, i); m.verdict {
 			case yes:
 				hold, hot = min(hold, s.public(m)), min(hot, m.show)
 			case more:

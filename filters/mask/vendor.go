@@ -19,6 +19,7 @@ var (
 	tokB64   = setOf(func(c byte) bool { return is(c, clB64) })
 	tokWeb   = setOf(func(c byte) bool { return is(c, clB64URL|clB64) || c == '.' || c == '%' })
 	tokHex   = setOf(func(c byte) bool { return is(c, clHex) })
+	tokPath  = setOf(func(c byte) bool { return is(c, clB64URL) || c == '/' })
 )
 
 // tokens are what the issuers publish, or what their tokens look like; the longer of two prefixes stands
@@ -71,6 +72,10 @@ var tokens = []token{
 	{name: "slack-token", prefix: "xapp-", set: tokURL, min: 20, max: 400},
 	{name: "slack-token", prefix: "hooks.slack.com/services/", set: setOf(func(c byte) bool { return is(c, clAlnum) || c == '/' }), min: 30, max: 120},
 	{name: "slack-token", prefix: "hooks.slack.com/workflows/", set: setOf(func(c byte) bool { return is(c, clAlnum) || c == '/' }), min: 30, max: 120},
+
+	{name: "discord-token", prefix: "discord.com/api/webhooks/", set: tokPath, min: 60, max: 140},
+	{name: "discord-token", prefix: "discordapp.com/api/webhooks/", set: tokPath, min: 60, max: 140},
+	{name: "teams-token", prefix: "webhook.office.com/webhookb2/", set: setOf(func(c byte) bool { return tokPath[c] || c == '@' }), min: 90, max: 250},
 
 	{name: "stripe-token", prefix: "sk_live_", set: tokAlnum, min: 10, max: 250},
 	{name: "stripe-token", prefix: "sk_test_", set: tokAlnum, min: 10, max: 250},
@@ -259,7 +264,42 @@ func vendorDetectors() []*detector {
 			return rest(w, s)
 		}
 	}
+	if d := byName["aws-access-key"]; d != nil {
+		d.find, d.keep = withAWSSecret(d.find), awsGlue
+	}
 	return append(ds, azureDetector(), telegramDetector(), terraformDetector(), mailchimpDetector())
+}
+
+// awsGlue is what stands between the two keys of AWS.
+var awsGlue = bytesOf(" \t\r\n\",:;|'=")
+
+// withAWSSecret is find, with the secret key that follows an access key without a name of its own, as in a CSV file: 40 bytes
+// of base64, of all kinds.
+func withAWSSecret(find func(*window, int) match) func(*window, int) match {
+	const id, most, secret = 20, 4, 40
+	key := setOf(func(c byte) bool { return is(c, clB64) && c != '=' })
+	return func(w *window, s int) match {
+		m, b := find(w, s), w.b
+		if m.verdict != yes || m.to-m.from != id {
+			return m
+		}
+		v := m.to
+		for v < len(b) && v-m.to < most && awsGlue[b[v]] {
+			v++
+		}
+		end := v
+		for end < len(b) && end-v <= secret && key[b[end]] {
+			end++
+		}
+		switch {
+		case v == m.to:
+		case end == len(b) && end-v <= secret && !w.final:
+			return undecided(m.from, m.show, m.show)
+		case end-v == secret && mixed(b[v:end]):
+			m.to = end
+		}
+		return m
+	}
 }
 
 func (t token) anchor() anchor {

@@ -99,18 +99,6 @@ func Clean() []Text {
 	}
 }
 
-// Hits makes texts with one secret a line.
-func Hits() []Text {
-	return []Text{
-		grow("card a line", func(r *rand.Rand, b *bytes.Buffer) {
-			fmt.Fprintf(b, "%s order %d paid with %s by %s %s for %s\n", stamp(r).Format(time.RFC3339), r.IntN(1e6), Card(r), word(r), word(r), word(r))
-		}),
-		grow("e-mail a line", func(r *rand.Rand, b *bytes.Buffer) {
-			fmt.Fprintf(b, "%s user %s.%s@example.com logged in from 10.0.%d.%d %s\n", stamp(r).Format(time.RFC3339), word(r), word(r), r.IntN(256), r.IntN(256), word(r))
-		}),
-	}
-}
-
 // Card makes a number that is a valid Visa card.
 func Card(r *rand.Rand) string {
 	d := []byte("4")

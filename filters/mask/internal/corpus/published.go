@@ -41,7 +41,7 @@ var brandsOf = []struct {
 	{"4 40 4026 417500 4508 4844 4913 4917", []int{16}}, {"4", []int{13, 19}}, {"51 52 53 54 55 2221 2300 2500 2720", []int{16}}, {"34 37", []int{15}},
 	{"6011 644 645 649 65", []int{16, 19}}, {"300 305 3095", []int{14, 16}}, {"36", []int{14, 16, 19}}, {"38 39", []int{14, 16}}, {"3528 3589 3530", []int{16, 19}}, {"2131 1800", []int{15}},
 	{"62 81", []int{16, 17, 18, 19}}, {"2200 2204", []int{16, 19}}, {"5018 5020 5038 5893 6304 6759 6761 6762 6763", []int{12, 13, 14, 15, 16, 17, 18, 19}},
-	{"6703", []int{16}}, {"50 56 57 58", []int{16, 19}}, {"60 508500 353 356 82", []int{16}}, {"9792", []int{16}}, {"506099 650002", []int{16, 19}}, {"637095 6062", []int{16}},
+	{"6703", []int{16}}, {"6331 6334 6767 6799", []int{16, 18, 19}}, {"636", []int{16}}, {"50 56 57 58", []int{16, 19}}, {"60 508500 353 356 82", []int{16}}, {"9792", []int{16}}, {"506099 650002", []int{16, 19}}, {"637095 6062", []int{16}},
 	{"4903 4905 4911 4936 6333", []int{16, 18, 19}}, {"560221 639000 670300", []int{12, 16}},
 }
 
@@ -53,7 +53,7 @@ func cardForms(r *rand.Rand) []Form {
 				d := prefix + pick(r, numerals, n-1-len(prefix))
 				d += string(LuhnDigit([]byte(d)))
 				out = append(out, form("card", d, 6))
-				for _, sep := range []string{" ", "-", "."} {
+				for _, sep := range []string{" ", "-", ".", "\u00a0", "\u2011"} {
 					for _, g := range groupsOf(n) {
 						text, show := grouped(d, g, sep)
 						avoid := []string{"box tight"}
@@ -178,8 +178,98 @@ func phoneForms(r *rand.Rand) []Form {
 			out = append(out, f)
 		}
 	}
+	for line := range strings.SplitSeq(countryPhones, "\n") {
+		for range 3 {
+			s := strings.Map(func(c rune) rune {
+				if c == 'd' {
+					return rune(d(1)[0])
+				}
+				return c
+			}, line)
+			f := form("phone", s, strings.Count(s[:1], "+"))
+			if strings.HasPrefix(s, "8 ") { // what is dialled before it
+				f.From = 2
+			}
+			out = append(out, f)
+		}
+	}
 	return out
 }
+
+// countryPhones are printed numbers of many countries; a d is any digit.
+const countryPhones = `+31 20 4dd dddd
++31 6 1ddddddd
+06-1ddddddd
++32 2 5dd dd dd
+02 5dd dd dd
+0470 dd dd dd
++41 44 6dd dd dd
+044 6dd dd dd
+079 6dd dd dd
++43 1 2dddddddd
+0664 2dddddd
++46 8 123 4dd dd
+070-123 dd dd
++47 22 1d dd dd
++45 32 1d dd dd
++358 9 1dd dddd
+040 1dd dddd
++48 22 1dd dd dd
++420 601 ddd ddd
++421 2 1dd ddd dd
++36 1 2dd dddd
++40 21 1dd dddd
+0721 ddd ddd
++359 2 1dd dddd
++30 21 0dd dddd
++351 21 1dd dddd
+01 2dd dddd
+085 1dd dddd
++90 212 1dd dd dd
+0212 1dd dd dd
+0532 1dd dd dd
+8 (495) 1dd-dd-dd
+8 495 1dd-dd-dd
++380 44 1dd dddd
+044 1dd dd dd
++972 2-1dd-dddd
+02-1dd-dddd
+050-1dd-dddd
++91 98ddd ddddd
+098ddd ddddd
++86 10 1ddd dddd
+138-00dd-dddd
++82 10-1ddd-dddd
+010-1ddd-dddd
+(02) 1ddd dddd
+0412 3dd ddd
++64 9 1dd dddd
+09 1dd dddd
+021 1dd dddd
++52 55 1ddd dddd
++54 11 1ddd-dddd
+011 4ddd-dddd
++56 2 2ddd dddd
++27 11 1dd dddd
+082 1dd dddd
++234 803 1dd dddd
++254 712 1ddddd
++20 2 1ddddddd
++65 61dd dddd
++852 21dd dddd
++886 2 1ddd dddd
+0912-3dd-ddd
++66 2 1dd dddd
+081 2dd dddd
++84 24 1ddd dddd
++62 21 1dddddd
+0812-3ddd-dddd
++60 3-1ddd dddd
+012-3dd dddd
+0917 1dd dddd
++971 4 1dd dddd
+050 1dd dddd
++966 11 1dd dddd`
 
 func emailForms(r *rand.Rand) []Form {
 	var out []Form

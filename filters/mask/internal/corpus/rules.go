@@ -26,6 +26,8 @@ var Rules = []string{
 	`sk-(?:ant|proj|svcacct|admin|None)-[A-Za-z0-9_-]{20,}|\bsk-[A-Za-z0-9]{32,64}\b`, `npm_[A-Za-z0-9]{36}|pypi-AgE[A-Za-z0-9_-]{50,}|dckr_[po]at_[A-Za-z0-9_-]{20,}`,
 	`\bSK[0-9a-f]{32}\b|\bSG\.[A-Za-z0-9_.-]{60,80}`, `HRKU-[A-Za-z0-9_-]{36,}|\bhv[sbr]\.[A-Za-z0-9_-]{20,}|\bdapi[0-9a-f]{32}\b`,
 	`do[por]_v1_[0-9a-f]{64}|shp(?:at|ca|pa|ss|ua|tka)_[0-9a-fA-F]{32}`, `\b\d{6,12}:A[A-Za-z0-9_-]{34}\b`,
+	`\b(?:mysql|mysqldump|mariadb|sshpass)\b[^|;&\n]* -p\S+`, `\b(?:curl|docker login|redis-cli|mongosh)\b[^|;&\n]* -[uUap] ?\S+`,
+	`(?m)^[A-Za-z0-9.*-]+:(?:\d{2,5}|\*):[^:\s]+:[^:\s]+:\S+`,
 }
 
 // Alternation is all of them in one expression.

@@ -54,6 +54,9 @@ slack-token xo xe.xoxp-1- w:163
 slack-token xa pp-1-A u:10 - n:13 - x:64
 slack-token hooks.slack. com/services/ T u:8 / B u:8 / a:24
 slack-token hooks.slack. com/workflows/ T u:8 / A u:8 / n:18 / a:24
+discord-token discord. com/api/webhooks/ n:18 / w:68
+discord-token discordapp. com/api/webhooks/ n:19 / w:68
+teams-token webhook.office. com/webhookb2/ x:36 @ x:36 /IncomingWebhook/ x:32 / x:36
 stripe-token sk _live_ a:24
 stripe-token sk _test_ a:99
 stripe-token rk _live_ a:24

@@ -1,0 +1,94 @@
+#include "textflag.h"
+
+// LOOK loads the 64 bytes at off(SI)(DX*1) into Z0, all that is above 127 as 127.
+#define LOOK(off) \
+	VMOVDQU64 off(SI)(DX*1), Z0 \
+	VPMINUB   Z4, Z0, Z0
+
+// KEEP leaves in acc the buckets that its 64 bytes can be in by the table of 128 bytes in low and high.
+#define KEEP(low, high, acc) \
+	VMOVDQA64 Z0, Z5          \
+	VPERMI2B  high, low, Z5   \
+	VPANDQ    Z5, acc, acc
+
+// KIND stores at off(DI) where the kinds in Z5 have their highest bit, and takes it off.
+#define KIND(off) \
+	VPMOVB2M Z5, K1      \
+	KMOVQ    K1, off(DI) \
+	VPADDB   Z5, Z5, Z5
+
+// func probeVBMI(t *probe, p *byte, n int, out *blockMarks)
+TEXT ·probeVBMI(SB), NOSPLIT, $0-32
+	MOVQ t+0(FP), AX
+	MOVQ p+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ out+24(FP), DI
+	XORQ DX, DX
+	MOVL $0x7f7f7f7f, BX
+	VPBROADCASTD BX, Z4
+	VMOVDQU64 1536(AX), Z6
+	VMOVDQU64 1600(AX), Z7
+	VMOVDQU64 0(AX), Z8
+	VMOVDQU64 64(AX), Z9
+	VMOVDQU64 128(AX), Z10
+	VMOVDQU64 192(AX), Z11
+	VMOVDQU64 256(AX), Z12
+	VMOVDQU64 320(AX), Z13
+	VMOVDQU64 384(AX), Z14
+	VMOVDQU64 448(AX), Z15
+	VMOVDQU64 512(AX), Z16
+	VMOVDQU64 576(AX), Z17
+	VMOVDQU64 640(AX), Z18
+	VMOVDQU64 704(AX), Z19
+	VMOVDQU64 768(AX), Z20
+	VMOVDQU64 832(AX), Z21
+	VMOVDQU64 896(AX), Z22
+	VMOVDQU64 960(AX), Z23
+	VMOVDQU64 1024(AX), Z24
+	VMOVDQU64 1088(AX), Z25
+	VMOVDQU64 1152(AX), Z26
+	VMOVDQU64 1216(AX), Z27
+	VMOVDQU64 1280(AX), Z28
+	VMOVDQU64 1344(AX), Z29
+	VMOVDQU64 1408(AX), Z30
+	VMOVDQU64 1472(AX), Z31
+
+block:
+	VPTERNLOGD $0xff, Z1, Z1, Z1
+	VPTERNLOGD $0xff, Z2, Z2, Z2
+	VPTERNLOGD $0xff, Z3, Z3, Z3
+	LOOK(0)
+	VMOVDQA64 Z0, Z5
+	VPERMI2B Z7, Z6, Z5
+	KIND(8)
+	KIND(16)
+	KIND(24)
+	KIND(32)
+	KIND(40)
+	KIND(48)
+	KIND(56)
+	KEEP(Z8, Z9, Z1)
+	KEEP(Z16, Z17, Z2)
+	KEEP(Z24, Z25, Z3)
+	LOOK(1)
+	KEEP(Z10, Z11, Z1)
+	KEEP(Z18, Z19, Z2)
+	KEEP(Z26, Z27, Z3)
+	LOOK(2)
+	KEEP(Z12, Z13, Z1)
+	KEEP(Z20, Z21, Z2)
+	KEEP(Z28, Z29, Z3)
+	LOOK(3)
+	KEEP(Z14, Z15, Z1)
+	KEEP(Z22, Z23, Z2)
+	KEEP(Z30, Z31, Z3)
+	VPORQ Z1, Z2, Z1
+	VPORQ Z1, Z3, Z1
+	VPTESTMB Z1, Z1, K1
+	KMOVQ K1, 0(DI)
+	ADDQ $64, DX
+	ADDQ $64, DI
+	DECQ CX
+	JNE block
+	VZEROUPPER
+	RET
