@@ -150,8 +150,7 @@ func (e *command) run(ctx context.Context, t Terminal) (*int, error) {
 	if why := context.Cause(ctx); why != nil {
 		err = why
 	}
-	cancel(err)
-	e.c.close()
+	e.c.close() // before ctx ends, which would cut what is on its way to the client
 	e.up.CloseNow()
 	return e.status, err
 }
