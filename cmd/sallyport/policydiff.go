@@ -23,7 +23,7 @@ type policyDiffCmd struct {
 
 // Help is the end of the command's help.
 func (policyDiffCmd) Help() string {
-	return "Operations are replayed with the facts that were written down, in which secrets are masked, and on targets with the labels that the configuration gives them now. " +
+	return "Operations are replayed as their text is understood now, with the other facts that were written down (and with those alone where a secret in the text was masked), and on targets with the labels that the configuration gives them now. " +
 		"Exit status: 0 nothing would be decided otherwise; 1 something would; 2 wrong use, or policies or ledger cannot be read."
 }
 
@@ -42,7 +42,8 @@ func (c *policyDiffCmd) Run(ctx context.Context, k *kong.Context) error {
 	}
 	compared := policies.Compare(old, new, c.Examples)
 	err = c.withLedger(ctx, func(p *place, l *ledger.Ledger) error {
-		past := &past{l: l, names: names{p.config}, sessions: map[string]*ledger.Session{}}
+		past := &past{l: l, names: names{p.config}, facts: newRereader(), sessions: map[string]*ledger.Session{}}
+		defer past.facts.close()
 		return past.each(ctx, time.Now().AddDate(0, 0, -c.Days), compared.Add)
 	})
 	switch {
@@ -73,6 +74,7 @@ func setOf(path string) (*policies.Set, error) {
 type past struct {
 	l        *ledger.Ledger
 	names    names
+	facts    *rereader
 	sessions map[string]*ledger.Session // nil: gone
 }
 
@@ -88,9 +90,13 @@ func (p *past) each(ctx context.Context, since time.Time, yield func(policies.Pa
 			if err != nil {
 				return err
 			}
-			if s != nil {
-				yield(policies.Past{ID: op.ID, Session: op.SessionID, At: op.Time, Text: op.Text, Request: p.request(op, s)})
+			if s == nil {
+				continue
 			}
+			if op.Action, op.Facts, err = p.facts.read(ctx, op); err != nil {
+				return err
+			}
+			yield(policies.Past{ID: op.ID, Session: op.SessionID, At: op.Time, Text: op.Text, Request: p.request(op, s)})
 		}
 		if next == "" {
 			return nil

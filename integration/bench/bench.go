@@ -41,6 +41,7 @@ var groups = []group{
 	{"idle", "memory of idle terminals", (*bench).idle},
 	{"many", "many terminals at once", (*bench).crowd},
 	{"kubernetes", "a Kubernetes API server", (*bench).kubernetes},
+	{"decide", "deciding on commands", (*bench).decisions},
 	{"faults", "what the evidence survives", (*bench).faults},
 }
 
