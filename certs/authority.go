@@ -92,6 +92,7 @@ type Grant struct {
 	SourceAddress []string      // the gate's own; nil: any
 	Validity      time.Duration // 0: one minute, at most five
 	KeyID         string        // names identity and session, for the target's log
+	Pty           bool          // a terminal may be had: by a shell, or by a command such as top
 	// PortForwarding lets a shell's connection forward ports: the gate listens on the target's loopback interface, and
 	// the shell asks there before it runs a command.
 	PortForwarding bool
@@ -283,11 +284,12 @@ func (a *Authority) SignTarget(ctx context.Context, key ssh.PublicKey, g Grant) 
 	}
 	t := &template{kind: KindTarget, certType: ssh.UserCert, key: key, keyID: g.KeyID, sources: sources, validity: validity,
 		principals: []string{g.Login}, forceCommand: g.ForceCommand}
-	if g.ForceCommand == "" {
-		t.extensions = map[string]string{"permit-pty": ""}
-		if g.PortForwarding {
-			t.extensions["permit-port-forwarding"] = ""
-		}
+	t.extensions = map[string]string{}
+	if g.Pty {
+		t.extensions["permit-pty"] = ""
+	}
+	if g.PortForwarding && g.ForceCommand == "" {
+		t.extensions["permit-port-forwarding"] = ""
 	}
 	return a.signSSH(ctx, a.targets, t)
 }

@@ -200,6 +200,14 @@ func TestSignTarget(t *testing.T) {
 	if len(c.ValidPrincipals) != 1 || c.ValidPrincipals[0] != "deploy" || len(c.Extensions) != 0 || c.ValidBefore-c.ValidAfter > 91 {
 		t.Errorf("principals %q, extensions %q, %d seconds", c.ValidPrincipals, c.Extensions, c.ValidBefore-c.ValidAfter)
 	}
+	// `ssh -t host top` is a forced command in a terminal.
+	c, err = a.SignTarget(t.Context(), pub, Grant{Login: "deploy", ForceCommand: "top", Pty: true, PortForwarding: true, KeyID: "k"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, pty := c.Extensions["permit-pty"]; !pty || len(c.Extensions) != 1 {
+		t.Errorf("a command in a terminal has extensions %q", c.Extensions)
+	}
 	for _, tt := range []struct {
 		name string
 		g    Grant

@@ -145,6 +145,7 @@ func (r *Remote) certify(ctx context.Context, conn net.Conn, q shells.Request, p
 	case shells.Subsystem:
 		g.ForceCommand = "internal-sftp"
 	}
+	g.Pty = q.Pty != nil
 	g.PortForwarding = r.wantsHook(q)
 	cert, err := r.c.Minter.SignTarget(ctx, key, g)
 	if err != nil {

@@ -25,6 +25,7 @@ type Grant struct {
 	SourceAddress []string      // where the connection comes from
 	Validity      time.Duration // from now
 	KeyID         string        // what the host's log shows
+	Pty           bool          // a terminal was asked for
 	// PortForwarding lets the connection listen on the host's loopback interface, by which a shell asks.
 	PortForwarding bool
 }

@@ -49,7 +49,10 @@ func (c *ca) SignTarget(_ context.Context, key ssh.PublicKey, g Grant) (*ssh.Cer
 	cert := &ssh.Certificate{Key: key, CertType: ssh.UserCert, KeyId: g.KeyID, ValidPrincipals: []string{g.Login},
 		ValidAfter: uint64(now.Add(-10 * time.Second).Unix()), ValidBefore: uint64(now.Add(g.Validity).Unix()),
 		Permissions: ssh.Permissions{CriticalOptions: map[string]string{"source-address": strings.Join(g.SourceAddress, ",")},
-			Extensions: map[string]string{"permit-pty": ""}}}
+			Extensions: map[string]string{}}}
+	if g.Pty {
+		cert.Permissions.Extensions["permit-pty"] = ""
+	}
 	if g.PortForwarding {
 		cert.Permissions.Extensions["permit-port-forwarding"] = ""
 	}

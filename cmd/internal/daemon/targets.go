@@ -101,7 +101,7 @@ func (m minter) SignTarget(ctx context.Context, key ssh.PublicKey, g remote.Gran
 	}
 	return m.authority.SignTarget(ctx, key, certs.Grant{
 		Login: g.Login, ForceCommand: g.ForceCommand, SourceAddress: sources, Validity: g.Validity, KeyID: g.KeyID,
-		PortForwarding: g.PortForwarding,
+		Pty: g.Pty, PortForwarding: g.PortForwarding,
 	})
 }
 
