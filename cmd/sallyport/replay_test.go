@@ -14,10 +14,13 @@ import (
 	"testing"
 
 	"github.com/creack/pty"
+
+	"github.com/sallyport-ssh/sallyport/filters/sql/grammar"
 )
 
 // TestMain lets a test start this binary as sallyport itself, for what needs a terminal of its own.
 func TestMain(m *testing.M) {
+	grammar.Intercept()
 	if os.Getenv("SALLYPORT_AS_ITSELF") != "" {
 		main()
 		os.Exit(0)
