@@ -22,20 +22,21 @@ import (
 // It exits with 0 when all input was masked; with --explain, 0 says that nothing was found and 1 that something
 // was; 2 says that the input could not be read, the output not written, or the configuration not used.
 type maskCmd struct {
-	TTY     bool   `name:"tty" help:"The input is what a terminal shows: look at its screen again after every burst."`
-	Cols    int    `help:"Columns of that terminal." default:"80"`
-	Rows    int    `help:"Rows of that terminal." default:"24"`
-	Style   string `help:"How values are replaced: stars, last4 or token (with a key made for this run if the configuration names none)." placeholder:"STYLE"`
-	Config  string `help:"YAML file with detectors, patterns, literals, fields, style and token_key_file." type:"path" placeholder:"FILE"`
-	Explain bool   `help:"Print what was found and where instead of the text, never the value. Exits with 1 if something was."`
+	TTY     bool     `name:"tty" help:"The input is what a terminal shows: look at its screen again after every burst."`
+	Cols    int      `help:"Columns of that terminal." default:"80"`
+	Rows    int      `help:"Rows of that terminal." default:"24"`
+	Style   string   `help:"How values are replaced: stars, last4 or token (with a key made for this run if the configuration names none)." placeholder:"STYLE"`
+	Config  string   `help:"YAML file with detectors, patterns, literals, fields, style and token_key_file." type:"path" placeholder:"FILE"`
+	Explain bool     `help:"Print what was found and where instead of the text, never the value. Exits with 1 if something was."`
+	Files   []string `arg:"" optional:"" name:"file" help:"Files to read one after the other instead of standard input."`
 }
 
 // Help is the end of the command's help.
 func (*maskCmd) Help() string {
-	return "Masks standard input to standard output as it arrives. Exit status: 0 done; 1 something was found (--explain only); 2 trouble."
+	return "Masks standard input, or files, to standard output as it arrives. Exit status: 0 done; 1 something was found (--explain only); 2 trouble."
 }
 
-// Run masks standard input.
+// Run masks standard input, or the files.
 func (c *maskCmd) Run(ctx context.Context) error { return c.run(ctx, os.Stdin, os.Stdout) }
 
 func (c *maskCmd) run(ctx context.Context, in io.Reader, out io.Writer) error {
@@ -57,11 +58,31 @@ func (c *maskCmd) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	if c.TTY && !c.Explain {
 		f.screen = e.Screen(c.Cols, c.Rows, opts)
 	}
-	if err := f.copy(ctx, in); err != nil {
+	if err := c.copyAll(ctx, &f, in); err != nil {
 		return &exitError{2, err}
 	}
 	if c.Explain && f.found > 0 {
 		return &exitError{code: 1}
+	}
+	return nil
+}
+
+// copyAll masks in, or the files. No value goes on from one file to the next.
+func (c *maskCmd) copyAll(ctx context.Context, f *maskFilter, in io.Reader) error {
+	if len(c.Files) == 0 {
+		return f.copy(ctx, in)
+	}
+	for _, name := range c.Files {
+		file, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		f.name = name + ":"
+		err = f.copy(ctx, file)
+		file.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	return nil
 }
@@ -92,11 +113,11 @@ func (c *maskCmd) config() (mask.Config, mask.Style, error) {
 			err = yaml.UnmarshalWithOptions(text, &f, yaml.Strict())
 		}
 		if err != nil {
-			return f.Config, 0, placeYAML(c.Config, err)
+			return f.Config, 0, placeYAML(c.Config, file, err)
 		}
 	}
 	if err := f.readKey(flag); err != nil {
-		return f.Config, 0, err
+		return f.Config, 0, placeConfig(c.Config, file, err)
 	}
 	if _, err := mask.New(f.Config); err != nil {
 		return f.Config, 0, placeConfig(c.Config, file, err)
@@ -109,8 +130,11 @@ func (f *maskFile) readKey(flag mask.Style) (err error) {
 	switch {
 	case f.TokenKeyFile != "":
 		f.TokenKey, err = os.ReadFile(f.TokenKeyFile)
-		if err == nil && len(f.TokenKey) < 16 {
-			err = fmt.Errorf("%s: a token key has at least 16 bytes; write 32 random ones to it", f.TokenKeyFile)
+		switch {
+		case err != nil:
+			err = &mask.ConfigError{Path: "token_key_file", Msg: "cannot be read: " + err.Error(), Hint: "write at least 16 random bytes to it"}
+		case len(f.TokenKey) < 16:
+			err = &mask.ConfigError{Path: "token_key_file", Msg: fmt.Sprintf("has %d bytes", len(f.TokenKey)), Hint: "write at least 16 random ones to it"}
 		}
 	case f.Style == mask.Token || flag == mask.Token:
 		f.TokenKey = make([]byte, 32)
@@ -120,11 +144,14 @@ func (f *maskFile) readKey(flag mask.Style) (err error) {
 }
 
 // placeYAML makes an error of the YAML reader one line, in the form editors jump to.
-func placeYAML(name string, err error) error {
+func placeYAML(name string, file *ast.File, err error) error {
 	var ye yaml.Error
 	if errors.As(err, &ye) && ye.GetToken() != nil && ye.GetToken().Position != nil {
 		p := ye.GetToken().Position
 		return fmt.Errorf("%s:%d:%d: %s; the keys are detectors, style, token_key_file, patterns, literals and fields", name, p.Line, p.Column, ye.GetMessage())
+	}
+	if file != nil && errors.Is(err, mask.ErrStyle) {
+		return placeConfig(name, file, &mask.ConfigError{Path: "style", Msg: "is none", Hint: "write stars, last4 or token"})
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
@@ -157,6 +184,7 @@ type maskFilter struct {
 	stream  *mask.Stream
 	screen  *mask.Screen // nil: not a terminal
 	explain bool
+	name    string // of the file, with a colon
 	found   int
 	err     error // of a report
 	buf     []byte
@@ -164,7 +192,7 @@ type maskFilter struct {
 
 func (f *maskFilter) report(h mask.Hit) {
 	f.found++
-	if _, err := fmt.Fprintf(f.out, "%d:%d: %s, %d bytes\n", h.Line, h.Column, h.Detector, h.Length); err != nil && f.err == nil {
+	if _, err := fmt.Fprintf(f.out, "%s%d:%d: %s, %d bytes\n", f.name, h.Line, h.Column, h.Detector, h.Length); err != nil && f.err == nil {
 		f.err = err
 	}
 }

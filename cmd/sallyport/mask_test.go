@@ -38,6 +38,10 @@ func TestMaskFilter(t *testing.T) {
 		{"unknown key", maskCmd{Config: file("style: stars\npattern: []\n")}, "", "", 2, "mask.yaml:2:1: "},
 		{"unknown detector", maskCmd{Config: file("detectors:\n- card\n- cards\n")}, "", "", 2, "mask.yaml:3:3: detectors[1] \"cards\" is not known"},
 		{"bad pattern", maskCmd{Config: file("patterns:\n- name: x\n  regex: '('\n")}, "", "", 2, "mask.yaml:3:10: patterns[0].regex"},
+		{"bad style in the file", maskCmd{Config: file("fields: [ssn]\nstyle: dots\n")}, "", "", 2, "mask.yaml:2:8: style"},
+		{"no key", maskCmd{Config: file("style: token\ntoken_key_file: /does/not/exist\n")}, "", "", 2, "mask.yaml:2:17: token_key_file cannot be read"},
+		{"files", maskCmd{Files: []string{file("x 4111111111"), file("111111 jane@example.com")}}, "", "x 4111111111111111 j***@*******.***", 0, ""},
+		{"a file that is not there", maskCmd{Files: []string{"/does/not/exist"}}, "", "", 2, "/does/not/exist"},
 		{"bad style", maskCmd{Style: "dots"}, "", "", 2, "--style"},
 		{"no config", maskCmd{Config: "/does/not/exist"}, "", "", 2, "read the configuration"},
 		{"terminal", maskCmd{TTY: true, Cols: 40, Rows: 5}, "\x1b[1;9H11111111\x1b[1;1H41111111",
@@ -60,6 +64,20 @@ func TestMaskFilter(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestExplainNamesTheFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "a.log")
+	if err := os.WriteFile(name, []byte("x\ny 4111111111111111\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd := maskCmd{Explain: true, Files: []string{name, name}}
+	err := cmd.run(context.Background(), strings.NewReader(""), &out)
+	want := strings.Repeat(name+":2:3: card, 16 bytes\n", 2)
+	if exit := new(exitError); !errors.As(err, &exit) || exit.code != 1 || out.String() != want {
+		t.Errorf("%v, %q; want %q", err, out.String(), want)
 	}
 }
 

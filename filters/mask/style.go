@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 )
@@ -25,6 +26,9 @@ var styleNames = map[Style]string{Stars: "stars", Last4: "last4", Token: "token"
 
 func (s Style) String() string { return styleNames[s] }
 
+// ErrStyle is in what [ParseStyle] says of other words.
+var ErrStyle = errors.New("not a style: write stars, last4 or token")
+
 // ParseStyle reads "stars", "last4" or "token".
 func ParseStyle(name string) (Style, error) {
 	for s, n := range styleNames {
@@ -32,7 +36,7 @@ func ParseStyle(name string) (Style, error) {
 			return s, nil
 		}
 	}
-	return 0, fmt.Errorf("%q is not a style: write stars, last4 or token", name)
+	return 0, fmt.Errorf("%q is %w", name, ErrStyle)
 }
 
 // MarshalText is [Style.String].
