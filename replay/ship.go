@@ -22,8 +22,8 @@ const (
 	maxBackoff  = time.Minute
 )
 
-// encoders compress segments, beside sessions that run: at the fastest level, which takes half the time of the default
-// and makes nothing of a terminal's output noticeably larger. They are kept small: 4 MiB of window say nothing about
+// encoders compress segments, beside sessions that run: at the fastest level, which takes less time than the
+// default (1.1 to 1.3 times less where it was tried) and makes a log no larger, and source code a twentieth. They are kept small: 4 MiB of window say nothing about
 // such output that 1 MiB does not.
 var encoders = sync.Pool{New: func() any {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true), zstd.WithEncoderLevel(zstd.SpeedFastest))
