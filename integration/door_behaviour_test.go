@@ -317,8 +317,10 @@ func TestDoorManySessions(t *testing.T) {
 						return
 					}
 					want := fmt.Sprintf("%d-%d\n", i, j)
+					var said bytes.Buffer
+					s.Stderr = &said
 					if out, err := s.Output("cat >/dev/null; echo " + strings.TrimSpace(want)); err != nil || string(out) != want {
-						t.Errorf("%v: %q, want %q", err, out, want)
+						t.Errorf("%v: %q, want %q; %s", err, out, want, said.String())
 					}
 				})
 			}

@@ -461,6 +461,9 @@ func (s *session) outcome(exit shells.Exit, err error) shells.Exit {
 	}
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
+		if refusal.Err != nil { // not a decision, but why there was none
+			s.c.refused("refused for want of a decision", "session", s.id, "error", refusal.Err)
+		}
 		s.sayRefused(refusal)
 		return shells.Exit{Status: refusal.Code}
 	}

@@ -15,8 +15,9 @@ const (
 	// readEvery is how often the gate reads on in recordings, to make what is on their screens searchable. One at a
 	// time: it must not be felt.
 	readEvery = 3 * time.Second
-	// readAtOnce bounds what is read of one recording before others have their turn, in bytes.
-	readAtOnce = 8 << 20
+	// readAtOnce bounds what is read of one recording before others have their turn, in bytes. A recording that was
+	// shipped meanwhile takes up the spool's room for as long as it is held open here, and reading is slow.
+	readAtOnce = 128 << 10
 	// otherGates is how long a session of another gate must have ended before this one does it.
 	otherGates = time.Hour
 	// maxShown bounds the text of one session that can be searched, in bytes.
