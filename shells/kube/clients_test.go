@@ -130,7 +130,7 @@ func TestCredentials(t *testing.T) {
 	must(t, err)
 	bearer := strings.TrimSpace(string(token))
 	g := newGate(t)
-	g.id = Identity{User: "stranger", Session: "s2"}
+	g.id.Store(&Identity{User: "stranger", Session: "s2"})
 	for _, http2 := range []bool{true, false} {
 		c := g.client(t, http2)
 		for name, h := range map[string]http.Header{
