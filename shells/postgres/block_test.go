@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -35,16 +36,24 @@ func aValue(r *rand.Rand) []byte {
 	return v
 }
 
+// engines are compiled once each: that takes longer than thousands of rows do.
+var engines sync.Map
+
 // aMasker looks for everything, and for words of an operator.
 func aMasker(t testing.TB, style mask.Style, fields ...string) *masker {
 	t.Helper()
-	e, err := mask.New(mask.Config{Style: style, TokenKey: bytes.Repeat([]byte("k"), 32), Literals: []string{"open-sesame"}, Fields: fields,
-		Patterns: []mask.Pattern{{Name: "two", Regex: "q[0-9]"}}})
-	if err != nil {
-		t.Fatal(err)
+	key := fmt.Sprint(style, fields)
+	e, ok := engines.Load(key)
+	if !ok {
+		made, err := mask.New(mask.Config{Style: style, TokenKey: bytes.Repeat([]byte("k"), 32), Literals: []string{"open-sesame"}, Fields: fields,
+			Patterns: []mask.Pattern{{Name: "two", Regex: "q[0-9]"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, _ = engines.LoadOrStore(key, made)
 	}
 	k := &masker{}
-	k.init(e, bytes.Repeat([]byte("k"), 32))
+	k.init(e.(*mask.Engine), bytes.Repeat([]byte("k"), 32))
 	return k
 }
 
